@@ -1,0 +1,67 @@
+"""chainrule: deep learning in Python that shows its work.
+
+One graph, three readings: run it, differentiate it, explain it.
+
+Reading order of the engine, each file naming the next: `core/errors`, `core/dtypes`, `core/op`,
+`core/node`, `core/graph`, `core/recording`, `core/tree`, `core/tensor`, `ops/elementwise`,
+`ops/reduce`, `ops/move`, `ops/linear`, `ops/window`, `grad/reverse`, `grad/forward`,
+`grad/vmap`, `rewrite/engine`, `compile/fuse`, `compile/memory`, `compile/kernel`,
+`compile/llvm`, `compile/threads`, `compile/program`, `compile/jit`.
+"""
+
+from chainrule.core import errors
+from chainrule.core.dtypes import as_dtype
+from chainrule.core.errors import (
+    ArgumentError,
+    ChainruleError,
+    DataError,
+    DonatedError,
+    DtypeError,
+    FileError,
+    GradientError,
+    ShapeError,
+    TraceError,
+    UnknownNameError,
+)
+from chainrule.core.graph import Graph, parse
+from chainrule.core.recording import record
+from chainrule.core.tensor import State, Tensor
+from chainrule.core.tree import flatten, register_tree, tree_map, unflatten
+from chainrule.ops.composite import log_softmax, min, softmax, softplus, var
+from chainrule.ops.elementwise import (
+    absolute as abs,
+    add,
+    cast,
+    divide,
+    equal,
+    exp,
+    greater,
+    isfinite,
+    less,
+    log,
+    maximum,
+    multiply,
+    negative,
+    power,
+    relu,
+    sigmoid,
+    sqrt,
+    stop_gradient,
+    subtract,
+    tanh,
+    where,
+)
+from chainrule.ops.index import arange, one_hot, take
+from chainrule.ops.linear import contract, dot, matmul, outer
+from chainrule.ops.move import broadcast_to, expand_dims, pad, reshape, transpose
+from chainrule.ops.random import bernoulli, fold_in, key, uniform
+from chainrule.ops.reduce import max, mean, sum
+from chainrule.ops.window import conv2d, max_pool2d
+from chainrule.grad.check import check_gradient
+from chainrule.grad.custom import custom_gradient
+from chainrule.grad.forward import hvp, jvp
+from chainrule.grad.reverse import grad, gradient, value_and_grad, vjp
+from chainrule.grad.vmap import vmap
+from chainrule.compile.jit import jit
+
+__version__ = "0.1.0"

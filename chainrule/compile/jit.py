@@ -1,0 +1,239 @@
+"""`jit`: record a function once per signature, compile it, run it from then on.
+
+The signature is the tree of the arguments, shapes, dtypes and static values. Python floats are
+traced as weak scalars; ints, bools, strings and None are static. Arrays and Tensors that the
+function captures become inputs, read anew at each call.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Sequence
+from functools import update_wrapper
+from types import CodeType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chainrule.compile.program import Program
+from chainrule.core.errors import ArgumentError, UnknownNameError
+from chainrule.core.graph import Graph
+from chainrule.core.recording import Recording, current, written
+from chainrule.core.tensor import State, Tensor, as_tensor
+from chainrule.core.tree import Structure, flatten, unflatten
+
+STATIC = (bool, int, str, bytes, type(None))
+
+
+class Entry(NamedTuple):
+    """What one signature compiled to."""
+
+    program: Program
+    sources: list  # per program input: position of an argument leaf, or the captured tensor
+    states: list  # per renewed state: position of an argument leaf, or the captured State
+    outputs: Structure
+    constants: list  # per output leaf: (True, its value) where it is no tensor
+    donated: list[int]  # argument leaves whose memory the program may use
+
+
+class Jitted:
+    """A compiled function; see `jit`."""
+
+    def __init__(self, fn: Callable, donate: Sequence[str], static: Sequence[str]):
+        self.fn = fn
+        self.signature = inspect.signature(fn)
+        for name in (*donate, *static):
+            if name not in self.signature.parameters:
+                raise UnknownNameError("argument", name, self.signature.parameters)
+        self.donate, self.static = frozenset(donate), frozenset(static)
+        self.entries: dict[Any, Entry] = {}
+        self.seen: set = set()
+        update_wrapper(self, fn)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if current() is not None:
+            return self.fn(*args, **kwargs)
+        named = self.signature.bind(*args, **kwargs).arguments if self.named or kwargs else None
+        leaves, structure, fixed = self._open(args, named)
+        shapes = tuple(
+            (x.shape, x.dtype, type(x) is State) if hasattr(x, "dtype") else _static(x)
+            for x in leaves
+        )
+        key = (structure, shapes, fixed)
+        captured = _captured_numbers(self.fn)
+        entry = self.entries.get((key, captured))
+        if entry is None:
+            if key in self.seen:
+                warnings.warn(
+                    f"{self.fn.__name__} is recorded again: a number it captures changed; pass "
+                    "it as an argument to avoid this",
+                    stacklevel=2,
+                )
+            self.seen.add(key)
+            entry = self.entries[key, captured] = self._record(leaves, structure, named, args)
+        return self._run(entry, leaves)
+
+    @property
+    def named(self) -> bool:
+        """Whether arguments must be known by name."""
+        return bool(self.donate or self.static)
+
+    def _open(self, args: tuple, named: Any) -> tuple[list, Structure, tuple]:
+        if named is None:
+            leaves, structure = flatten(args)
+            return leaves, structure, ()
+        fixed = tuple((name, named[name]) for name in sorted(self.static & named.keys()))
+        moving = {name: value for name, value in named.items() if name not in self.static}
+        leaves, structure = flatten(moving)
+        try:
+            hash(fixed)
+        except TypeError:
+            raise ArgumentError(f"static arguments must be hashable, got {fixed}") from None
+        return leaves, structure, fixed
+
+    def _call(self, tree: Any, named: Any) -> Any:
+        if named is None:
+            return self.fn(*tree)
+        values = {**named, **tree}
+        bound = inspect.BoundArguments(
+            self.signature, {n: values[n] for n in self.signature.parameters if n in values}
+        )
+        return self.fn(*bound.args, **bound.kwargs)
+
+    def _record(self, leaves: list, structure: Structure, named: Any, args: tuple) -> Entry:
+        with Recording(concrete=False) as recording:
+            positions: dict[int, Any] = {}
+            traced: list[Any] = []
+            for i, leaf in enumerate(leaves):
+                if isinstance(leaf, State):
+                    positions[id(leaf)] = i
+                    traced.append(leaf)
+                elif isinstance(leaf, STATIC) or not (
+                    isinstance(leaf, float) or hasattr(leaf, "dtype")
+                ):
+                    traced.append(leaf)
+                else:
+                    traced.append(_input(recording, leaf, i, positions))
+            result = self._call(unflatten(structure, traced), named)
+            ends, outputs = flatten(result)
+            nodes = [recording.node_of(y) for y in ends if isinstance(y, Tensor)]
+            renewed = list(recording.writes.values())
+            nodes += [recording.node_of(value) for _, value in renewed]
+        sources = [
+            positions.get(node, positions.get(id(t), t)) for node, t in recording.sources.items()
+        ]
+        donated = self._donated(named)
+        graph = Graph(list(recording.sources), nodes, recording.origins)
+        return Entry(
+            Program(graph, [isinstance(s, int) and s in donated for s in sources]),
+            sources,
+            [positions.get(id(state), state) for state, _ in renewed],
+            outputs,
+            [(not isinstance(y, Tensor), None if isinstance(y, Tensor) else y) for y in ends],
+            sorted(donated),
+        )
+
+    def _donated(self, named: Any) -> set[int]:
+        found: set[int] = set()
+        if not self.donate:
+            return found
+        at = 0
+        for name in sorted(n for n in named if n not in self.static):
+            count = len(flatten(named[name])[0])
+            if name in self.donate:
+                found |= set(range(at, at + count))
+            at += count
+        return found
+
+    def _run(self, entry: Entry, leaves: list) -> Any:
+        tensors = [leaves[s] if isinstance(s, int) else s for s in entry.sources]
+        arrays = entry.program.run([_array(t) for t in tensors])
+        for position in entry.donated:
+            leaf = leaves[position]
+            if isinstance(leaf, Tensor) and not isinstance(leaf, State):
+                leaf._value, leaf.donated = None, True
+        made = iter(arrays)
+        ends = [
+            value if constant else Tensor.of(next(made), None, None)
+            for constant, value in entry.constants
+        ]
+        for state in entry.states:
+            target = leaves[state] if isinstance(state, int) else state
+            target._put(next(made))
+        return unflatten(entry.outputs, ends)
+
+    def graph(self, *args: Any, **kwargs: Any) -> Graph:
+        """The recorded graph for these arguments; prints as Python, one node a line."""
+        bound = self.signature.bind(*args, **kwargs).arguments
+        named = bound if self.named or kwargs else None
+        leaves, structure, _ = self._open(args, named)
+        return self._record(leaves, structure, named, args).program.graph
+
+
+def _input(recording: Recording, leaf: Any, position: int, positions: dict) -> Tensor:
+    source = Tensor(np.float64(leaf)) if isinstance(leaf, float) else as_tensor(leaf)
+    source.weak = isinstance(leaf, float) or source.weak
+    tensor = recording.input(source)
+    positions[tensor.node] = position
+    return tensor
+
+
+def _array(leaf: Any) -> np.ndarray:
+    if isinstance(leaf, Tensor):
+        value = written(leaf)._value
+        return leaf.numpy() if value is None else value
+    return np.asarray(leaf)
+
+
+def _static(leaf: Any) -> Any:
+    if isinstance(leaf, float):
+        return float
+    if isinstance(leaf, STATIC):
+        return (type(leaf), leaf)
+    raise ArgumentError(
+        f"jit cannot take an argument of type {type(leaf).__name__}",
+        mend="pass tensors, numbers, strings or trees of them; or name it in static=(...)",
+    )
+
+
+def _captured_numbers(fn: Any) -> tuple:
+    """The numbers and strings that `fn` reads from outside: they are baked into its graph."""
+    fn = getattr(fn, "__wrapped__", fn)
+    code = getattr(fn, "__code__", None)
+    if code is None:
+        return ()
+    cells = zip(code.co_freevars, fn.__closure__ or (), strict=False)
+    found = []
+    for name, cell in cells:
+        try:
+            found.append((name, cell.cell_contents))
+        except ValueError:
+            continue
+    found += [(name, fn.__globals__[name]) for name in _names(code) if name in fn.__globals__]
+    return tuple((n, type(v), v) for n, v in found if isinstance(v, bool | int | float | str))
+
+
+def _names(code: CodeType) -> list[str]:
+    inner = [name for c in code.co_consts if isinstance(c, CodeType) for name in _names(c)]
+    return [*code.co_names, *inner]
+
+
+def jit(
+    fn: Callable | None = None, *, donate: Sequence[str] = (), static: Sequence[str] = ()
+) -> Any:
+    """Compile `fn` for each signature it is called with; also a decorator.
+
+    `donate` names arguments whose memory the result may take (parameters, optimiser state):
+    reading them afterwards raises DonatedError. `static` names arguments that are part of the
+    signature. Inside another transform a jitted function is recorded like any other.
+
+    >>> @jit
+    ... def square_sum(x):
+    ...     return (x * x).sum()
+    >>> square_sum(np.float32([1, 2]))
+    Tensor(5., dtype=float32)
+    """
+    if fn is None:
+        return lambda fn: Jitted(fn, tuple(donate), tuple(static))
+    return Jitted(fn, tuple(donate), tuple(static))

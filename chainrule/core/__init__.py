@@ -1,0 +1,1 @@
+"""Dtypes, errors, the op record, nodes, graphs, recording, tensors and pytrees."""

@@ -1,0 +1,142 @@
+"""Pytrees: nested containers whose leaves are tensors.
+
+Tuples, named tuples, lists, dicts, None (no leaves) and registered classes are containers;
+all else is a leaf. Read next: `tensor.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from chainrule.core.errors import ArgumentError
+
+
+class Structure(NamedTuple):
+    """A tree without its leaves; equal structures hash alike."""
+
+    kind: Any
+    aux: Any
+    children: tuple[Structure, ...]
+
+    @property
+    def leaves(self) -> int:
+        """How many leaves the structure holds."""
+        return 1 if self.kind is LEAF else sum(child.leaves for child in self.children)
+
+
+LEAF = "leaf"
+_leaf = Structure(LEAF, None, ())
+_registry: dict[type, tuple[Callable, Callable]] = {}
+
+
+def register_tree(cls: type, split: Callable, join: Callable) -> None:
+    """Make `cls` a container: `split(x) -> (children, aux)`, `join(aux, children) -> x`.
+
+    `aux` must be hashable; it is part of what `jit` compiles for. Subclasses are included.
+    """
+    _registry[cls] = (split, join)
+
+
+def _rules(cls: type) -> tuple[Callable, Callable] | None:
+    for base in cls.__mro__:
+        if base in _registry:
+            return _registry[base]
+    return None
+
+
+def _split(tree: Any) -> tuple[Any, Any, list] | None:
+    """(kind, aux, children) of a container, None of a leaf."""
+    if tree is None:
+        return None.__class__, None, []
+    cls = type(tree)
+    if cls in (tuple, list):
+        return cls, None, list(tree)
+    if cls is dict:
+        keys = tuple(sorted(tree, key=str))
+        return dict, keys, [tree[key] for key in keys]
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return cls, None, list(tree)
+    rules = _rules(cls)
+    if rules is None:
+        return None
+    children, aux = rules[0](tree)
+    return cls, aux, list(children)
+
+
+def flatten(tree: Any) -> tuple[list, Structure]:
+    """The leaves of `tree` from left to right, and what `unflatten` needs to rebuild it."""
+    leaves: list = []
+
+    def walk(part: Any) -> Structure:
+        found = _split(part)
+        if found is None:
+            leaves.append(part)
+            return _leaf
+        kind, aux, children = found
+        return Structure(kind, aux, tuple(walk(child) for child in children))
+
+    return leaves, walk(tree)
+
+
+def unflatten(structure: Structure, leaves: Any) -> Any:
+    """The tree of `structure` with `leaves` put in from left to right."""
+    source = iter(leaves)
+
+    def build(part: Structure) -> Any:
+        if part.kind is LEAF:
+            return next(source)
+        children = [build(child) for child in part.children]
+        if part.kind is None.__class__:
+            return None
+        if part.kind in (tuple, list):
+            return part.kind(children)
+        if part.kind is dict:
+            return dict(zip(part.aux, children, strict=True))
+        if issubclass(part.kind, tuple):
+            return part.kind(*children)
+        rules = _rules(part.kind)
+        assert rules is not None
+        return rules[1](part.aux, children)
+
+    return build(structure)
+
+
+def tree_map(function: Callable, tree: Any, *rest: Any) -> Any:
+    """`function` of corresponding leaves, in a tree like `tree`.
+
+    A tree of `rest` may hold None where `tree` has a leaf: `function` is given None there.
+    ArgumentError when the structures differ otherwise.
+
+    >>> tree_map(lambda a, b: a + b, {"x": 1, "y": (2, 3)}, {"x": 10, "y": (20, 30)})
+    {'x': 11, 'y': (22, 33)}
+    """
+    leaves, structure = flatten(tree)
+    columns = [leaves] + [_leaves_like(structure, other) for other in rest]
+    return unflatten(structure, [function(*row) for row in zip(*columns, strict=True)])
+
+
+def _leaves_like(structure: Structure, tree: Any) -> list:
+    out: list = []
+
+    def walk(part: Structure, other: Any) -> None:
+        if part.kind is LEAF:
+            out.append(other)
+            return
+        if other is None and part.kind is not None.__class__:
+            out.extend([None] * part.leaves)
+            return
+        found = _split(other)
+        if found is None or found[0] is not part.kind or len(found[2]) != len(part.children):
+            raise ArgumentError(
+                f"trees of one structure needed: {_name(part.kind)} met {type(other).__name__}"
+            )
+        for child, below in zip(part.children, found[2], strict=True):
+            walk(child, below)
+
+    walk(structure, tree)
+    return out
+
+
+def _name(kind: Any) -> str:
+    return getattr(kind, "__name__", str(kind))

@@ -1,0 +1,1 @@
+"""Reverse and forward mode, vmap, custom gradients and the gradient check."""

@@ -1,0 +1,43 @@
+"""Functions made of ops, written so that they are stable and so are their gradients.
+
+Read next: `chainrule/grad/reverse.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chainrule.core.tensor import Tensor, as_tensor
+from chainrule.ops.elementwise import absolute, exp, log, negative, relu, stop_gradient
+from chainrule.ops.reduce import Axes, max, mean, sum
+
+
+def min(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """The smallest element along `axis`; at a tie the gradient is shared equally."""
+    return negative(max(negative(as_tensor(x)), axis, keepdims))
+
+
+def var(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """The mean squared distance from the mean along `axis` (divided by n, not n - 1)."""
+    centred = as_tensor(x) - mean(x, axis, keepdims=True)
+    return mean(centred * centred, axis, keepdims)
+
+
+def log_softmax(x: Any, axis: int = -1) -> Tensor:
+    """x - log(sum(exp(x))) along `axis`, shifted by the largest so that nothing overflows."""
+    x = as_tensor(x)
+    shifted = x - stop_gradient(max(x, axis, keepdims=True))
+    return shifted - log(sum(exp(shifted), axis, keepdims=True))
+
+
+def softmax(x: Any, axis: int = -1) -> Tensor:
+    """exp(x) / sum(exp(x)) along `axis`, shifted by the largest so that nothing overflows."""
+    x = as_tensor(x)
+    e = exp(x - stop_gradient(max(x, axis, keepdims=True)))
+    return e / sum(e, axis, keepdims=True)
+
+
+def softplus(x: Any) -> Tensor:
+    """log(1 + exp(x)), as max(x, 0) + log(1 + exp(-|x|)), so that nothing overflows."""
+    x = as_tensor(x)
+    return relu(x) + log(1 + exp(-absolute(x)))

@@ -1,0 +1,247 @@
+"""Movement ops: each output element is one input element (or a constant) from elsewhere.
+
+All are linear, and all but `pad` lower to a view. Read next: `linear.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import ArgumentError, ShapeError
+from chainrule.core.op import Op, Shape, Spec, register, sample
+from chainrule.core.tensor import Tensor, as_tensor
+
+
+def movement(name: str, tex: str, **fields: Any) -> Op:
+    """Register a movement op of one input."""
+    return register(Op(name=name, kind="movement", tex=tex, linear=(0,), **fields))
+
+
+def _infer_reshape(x: Any, shape: Shape) -> Spec:
+    if np.prod(shape, dtype=np.int64) != np.prod(x.shape, dtype=np.int64):
+        raise ShapeError(f"reshape keeps the number of elements, got {x.shape} to {shape}")
+    return Spec(shape, x.dtype)
+
+
+reshape_op = movement(
+    "reshape",
+    "#1",
+    ref=lambda x, shape: x.reshape(shape),
+    infer=_infer_reshape,
+    vjp=lambda g, y, x, shape: (reshape(g, x.shape),),
+    lower=lambda view, shape: view.reshape(shape),
+    samples=(sample((2, 6), shape=(3, 4)), sample((2, 3), shape=(6,)), sample((1,), shape=())),
+)
+
+
+def reshape(x: Any, *shape: Any) -> Tensor:
+    """The same elements in row-major order under `shape`; one extent may be -1."""
+    x = as_tensor(x)
+    wanted = tuple(shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
+    if -1 in wanted:
+        rest = int(np.prod([n for n in wanted if n != -1], dtype=np.int64))
+        if wanted.count(-1) > 1 or rest == 0 or x.size % rest:
+            raise ShapeError(f"reshape of {x.shape} to {wanted}: -1 stands for no whole number")
+        wanted = tuple(x.size // rest if n == -1 else n for n in wanted)
+    return x if wanted == x.shape else reshape_op(x, shape=tuple(int(n) for n in wanted))
+
+
+def _infer_transpose(x: Any, axes: tuple[int, ...]) -> Spec:
+    if sorted(axes) != list(range(len(x.shape))):
+        raise ShapeError(f"transpose needs each axis of {x.shape} once, got {axes}")
+    return Spec(tuple(x.shape[a] for a in axes), x.dtype)
+
+
+transpose_op = movement(
+    "transpose",
+    r"#1^{\top}",
+    ref=lambda x, axes: np.transpose(x, axes),
+    infer=_infer_transpose,
+    vjp=lambda g, y, x, axes: (transpose(g, [axes.index(i) for i in range(len(axes))]),),
+    lower=lambda view, axes: view.transpose(axes),
+    samples=(sample((2, 3), axes=(1, 0)), sample((2, 3, 4), axes=(2, 0, 1))),
+)
+
+
+def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
+    """Axis `d` of the result is axis `axes[d]` of `x`; all reversed when not given."""
+    x = as_tensor(x)
+    order = range(x.ndim)[::-1] if axes is None else [a % max(x.ndim, 1) for a in axes]
+    return transpose_op(x, axes=tuple(order))
+
+
+def _infer_broadcast(x: Any, shape: Shape) -> Spec:
+    lead = len(shape) - len(x.shape)
+    rows = zip(x.shape, shape[max(lead, 0) :], strict=False)
+    if lead < 0 or any(mine not in (1, theirs) for mine, theirs in rows):
+        raise ShapeError(f"{x.shape} does not broadcast to {shape}")
+    return Spec(shape, x.dtype)
+
+
+def _vjp_broadcast(g: Tensor, y: Tensor, x: Tensor, shape: Shape) -> tuple:
+    from chainrule.ops.reduce import sum as total  # a broadcast's transpose is a sum
+
+    lead = len(shape) - x.ndim
+    axes = [i for i in range(len(shape)) if i < lead or x.shape[i - lead] != shape[i]]
+    return (reshape(total(g, axis=tuple(axes)), x.shape),)
+
+
+broadcast_op = movement(
+    "broadcast_to",
+    "#1",
+    ref=lambda x, shape: np.broadcast_to(x, shape),
+    infer=_infer_broadcast,
+    vjp=_vjp_broadcast,
+    lower=lambda view, shape: view.broadcast_to(shape),
+    samples=(sample((3,), shape=(2, 3)), sample((2, 1), shape=(2, 3)), sample((), shape=(2,))),
+)
+
+
+def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
+    """Repeat `x` along new leading axes and along axes of extent 1."""
+    x = as_tensor(x)
+    return x if x.shape == tuple(shape) else broadcast_op(x, shape=tuple(shape))
+
+
+def _infer_slice(x: Any, start: Shape, stop: Shape, step: Shape) -> Spec:
+    if not len(start) == len(stop) == len(step) == len(x.shape):
+        raise ShapeError(f"slice needs start, stop and step per axis of {x.shape}")
+    for a, b, s, n in zip(start, stop, step, x.shape, strict=True):
+        if not 0 <= a <= b <= n or s < 1:
+            raise ShapeError(f"slice {a}:{b}:{s} does not lie within an axis of {n}")
+    counts = [-(-(b - a) // s) for a, b, s in zip(start, stop, step, strict=True)]
+    return Spec(tuple(counts), x.dtype)
+
+
+def _ref_slice(x: np.ndarray, start: Shape, stop: Shape, step: Shape) -> np.ndarray:
+    return x[tuple(slice(a, b, s) for a, b, s in zip(start, stop, step, strict=True))]
+
+
+def _vjp_slice(g: Tensor, y: Tensor, x: Tensor, start: Shape, stop: Shape, step: Shape) -> tuple:
+    last = [a + max(n - 1, 0) * s + 1 for a, n, s in zip(start, y.shape, step, strict=True)]
+    after = [n - b for n, b in zip(x.shape, last, strict=True)]
+    if 0 in y.shape:
+        return (broadcast_to(as_tensor(np.zeros((), x.dtype)), x.shape),)
+    return (pad_op(g, low=start, high=tuple(after), gap=tuple(s - 1 for s in step), value=0.0),)
+
+
+slice_op = movement(
+    "slice",
+    "#1",
+    ref=_ref_slice,
+    infer=_infer_slice,
+    vjp=_vjp_slice,
+    lower=lambda view, start, stop, step: view.slice(start, stop, step),
+    samples=(
+        sample((4, 5), start=(1, 0), stop=(3, 5), step=(1, 2)),
+        sample((6,), start=(1,), stop=(6,), step=(3,)),
+    ),
+)
+
+
+def _infer_pad(x: Any, low: Shape, high: Shape, gap: Shape, value: float) -> Spec:
+    if not len(low) == len(high) == len(gap) == len(x.shape):
+        raise ShapeError(f"pad needs low, high and gap per axis of {x.shape}")
+    if min((*low, *high, *gap, 0)) < 0:
+        raise ShapeError(f"pad needs widths >= 0, got low={low}, high={high}, gap={gap}")
+    rows = zip(x.shape, low, high, gap, strict=True)
+    return Spec(tuple(a + n + max(n - 1, 0) * q + b for n, a, b, q in rows), x.dtype)
+
+
+def _ref_pad(x: np.ndarray, low: Shape, high: Shape, gap: Shape, value: float) -> np.ndarray:
+    y = np.full(_infer_pad(x, low, high, gap, value).shape, value, x.dtype)
+    inside = [
+        slice(a, a + n + max(n - 1, 0) * q, q + 1)
+        for n, a, q in zip(x.shape, low, gap, strict=True)
+    ]
+    y[tuple(inside)] = x
+    return y
+
+
+def _vjp_pad(
+    g: Tensor, y: Tensor, x: Tensor, low: Shape, high: Shape, gap: Shape, value: float
+) -> tuple:
+    rows = zip(x.shape, low, gap, strict=True)
+    stop = tuple(a + n + max(n - 1, 0) * q for n, a, q in rows)
+    return (slice_op(g, start=low, stop=stop, step=tuple(q + 1 for q in gap)),)
+
+
+pad_op = movement(
+    "pad",
+    r"\mathrm{pad}(#1)",
+    ref=_ref_pad,
+    infer=_infer_pad,
+    vjp=_vjp_pad,
+    jvp=lambda tangents, y, x, **a: pad_op(tangents[0], **{**a, "value": 0.0}),
+    lower=lambda view, **attrs: None,  # what it adds stands in no buffer
+    samples=(
+        sample((2, 3), low=(1, 0), high=(0, 2), gap=(0, 0), value=0.0),
+        sample((3,), low=(1,), high=(0,), gap=(2,), value=1.0),
+    ),
+)
+
+
+def pad(x: Any, width: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
+    """`value` put (before, after) each axis, as `width` says.
+
+    >>> pad(np.ones(2, "float32"), [(1, 2)])
+    Tensor([0., 1., 1., 0., 0.], dtype=float32)
+    """
+    x = as_tensor(x)
+    if len(width) != x.ndim:
+        raise ArgumentError(f"pad needs a (before, after) per axis of {x.shape}, got {width}")
+    low, high = tuple(a for a, _ in width), tuple(b for _, b in width)
+    return pad_op(x, low=low, high=high, gap=(0,) * x.ndim, value=value)
+
+
+def expand_dims(x: Any, axis: int = 0) -> Tensor:
+    """A new axis of extent 1 at `axis`."""
+    x = as_tensor(x)
+    at = axis % (x.ndim + 1)
+    return reshape(x, (*x.shape[:at], 1, *x.shape[at:]))
+
+
+def getitem(x: Tensor, index: Any) -> Tensor:
+    """Basic indexing: integers, slices with steps >= 1, None and Ellipsis.
+
+    ArgumentError for anything else: `cr.take` reads by an array of positions.
+    """
+    parts = list(index) if isinstance(index, tuple) else [index]
+    given = sum(part is not None and part is not Ellipsis for part in parts)
+    if given > x.ndim:
+        raise ArgumentError(f"{given} indices for a tensor of shape {x.shape}")
+    if Ellipsis not in parts:
+        parts.append(Ellipsis)
+    at = parts.index(Ellipsis)
+    parts[at : at + 1] = [slice(None)] * (x.ndim - given)
+    start, stop, step, shape = [], [], [], []
+    axis = 0
+    for part in parts:
+        if part is None:
+            shape.append(1)
+            continue
+        a, b, s, kept = _range(part, x.shape[axis], x.shape)
+        start.append(a), stop.append(b), step.append(s)
+        shape.extend([-(-(b - a) // s)] if kept else [])
+        axis += 1
+    return reshape(slice_op(x, start=tuple(start), stop=tuple(stop), step=tuple(step)), shape)
+
+
+def _range(part: Any, extent: int, shape: Shape) -> tuple[int, int, int, bool]:
+    if isinstance(part, slice):
+        a, b, s = part.indices(extent)
+        if s < 1:
+            raise ArgumentError(f"slices need steps >= 1, got {part}")
+        return a, max(a, b), s, True
+    if isinstance(part, bool) or not hasattr(part, "__index__"):
+        raise ArgumentError(
+            f"an index is an integer, a slice, None or ..., got {part!r}",
+            mend="cr.take(x, positions, axis) reads by an array",
+        )
+    i = part.__index__()
+    if not -extent <= i < extent:
+        raise ArgumentError(f"index {i} is out of range for an axis of {extent} in {shape}")
+    return i % extent, i % extent + 1, 1, False

@@ -1,0 +1,55 @@
+"""`History`: what a fit measured, and why it stopped. Read next: `callbacks.py`."""
+
+from __future__ import annotations
+
+STOPS = ("epochs", "patience", "converged", "callback", "non-finite", "interrupted")
+
+
+class History:
+    """The numbers of each epoch, and the end.
+
+    `history` maps each name ("loss", "val_loss", metrics) to one number for each finished epoch;
+    `epoch` lists the epochs, counted from 0; `steps` is how many steps changed the weights.
+    `stopped` is one of "epochs" (all were run), "patience" (EarlyStopping), "converged"
+    (Converged), "callback" (another callback asked), "non-finite" (the next step would have
+    written NaN or infinity into the weights) and "interrupted" (Ctrl-C). `reason` says it as a
+    sentence. While the fit runs, both are "".
+    """
+
+    def __init__(self) -> None:
+        self.history: dict[str, list[float]] = {}
+        self.epoch: list[int] = []
+        self.steps = 0
+        self.stopped = ""
+        self.reason = ""
+
+    def add(self, epoch: int, logs: dict[str, float]) -> None:
+        """The numbers of one finished epoch."""
+        self.epoch.append(epoch)
+        for name, value in logs.items():
+            self.history.setdefault(name, []).append(value)
+
+    def end(self, stopped: str, reason: str) -> None:
+        """Why the fit is over."""
+        assert stopped in STOPS, stopped
+        self.stopped, self.reason = stopped, reason
+
+    def __repr__(self) -> str:
+        rows = [f"History of {len(self.epoch)} epochs, {self.steps} steps"]
+        if self.stopped:
+            rows[0] += f"; stopped: {self.stopped}"
+            rows.append(f"  {self.reason}")
+        width = max((len(name) for name in self.history), default=0)
+        for name, values in self.history.items():
+            best = max(values) if rises(name) else min(values)
+            at = self.epoch[values.index(best)] + 1 if best in values else "-"
+            rows.append(
+                f"  {name:<{width}}  first {values[0]:.4g}  last {values[-1]:.4g}  "
+                f"best {best:.4g} (epoch {at})"
+            )
+        return "\n".join(rows)
+
+
+def rises(name: str) -> bool:
+    """Whether more of the metric `name` is better: accuracies; all else is better when less."""
+    return name.endswith(("accuracy", "acc", "auc"))
