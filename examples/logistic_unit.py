@@ -79,28 +79,20 @@ def train(
     while True:
         with cr.record():
             loss = mean_squared_error(weights, bias, x, t)
+        d_weights, d_bias = cr.gradient(loss, (weights, bias))
         losses.append(float(loss))
-        slope, tilt = cr.gradient(loss, (weights, bias))
-        norm = math.hypot(*slope.numpy().ravel(), *tilt.numpy())
         steps = len(losses) - 1
+        norm = math.hypot(*d_weights.numpy().ravel(), *d_bias.numpy())
         if not math.isfinite(losses[-1] + norm):
             reason = f"not finite after {steps} steps: loss {losses[-1]}, gradient norm {norm}"
-            return Fit(weights, bias, losses, reason, False)
+            return Fit(weights, bias, losses, reason, converged=False)
         if norm < tolerance:
-            reason = f"converged after {steps} steps: gradient norm {norm:.2g} < {tolerance:g}"
-            return Fit(weights, bias, losses, reason, True)
+            reason = f"converged after {steps} steps: gradient norm {norm:.3g} < {tolerance:g}"
+            return Fit(weights, bias, losses, reason, converged=True)
         if steps == most_steps:
-            reason = f"step limit {most_steps} reached: gradient norm {norm:.2g} >= {tolerance:g}"
-            return Fit(weights, bias, losses, reason, False)
-        weights, bias = weights - rate * slope, bias - rate * tilt
-
-
-def check(x: np.ndarray, t: np.ndarray) -> cr.grad.check.GradientCheck:
-    """The gradient at a point away from the optimum, held against central differences."""
-    return cr.check_gradient(
-        lambda weights, bias: mean_squared_error(weights, bias, x, t),
-        [np.array([[0.3], [-0.2]]), np.array([0.1])],
-    )
+            reason = f"step limit {most_steps} reached: gradient norm {norm:.3g} >= {tolerance:g}"
+            return Fit(weights, bias, losses, reason, converged=False)
+        weights, bias = weights - rate * d_weights, bias - rate * d_bias
 
 
 def main(argv: Sequence[str] | None = None) -> Fit:
@@ -110,29 +102,33 @@ def main(argv: Sequence[str] | None = None) -> Fit:
     seed = parser.parse_args(argv).seed
 
     x, t = make_data(seed)
-    print(f"data      {len(x)} examples from seed {seed}, {int(t.sum())} with target 1\n")
-
-    for name, line in zip(("weights", "bias"), str(check(x, t)).splitlines(), strict=True):
+    print(f"data      {len(x)} examples from seed {seed}, {int(t.sum())} of them with target 1")
+    checked = cr.check_gradient(
+        lambda weights, bias: mean_squared_error(weights, bias, x, t),
+        [np.array([[0.3], [-0.2]]), np.array([0.1])],
+    )
+    for name, line in zip(("weights", "bias"), str(checked).splitlines(), strict=True):
         print(f"gradient  {name:<8}{line.partition(': ')[2]}")
-
     fit = train(x, t)
-    print("\n   step  loss")
-    shown = [step for step in (0, 1, 3, 10, 30, 100, 300, 1000, 3000) if step < len(fit.losses) - 1]
-    for step in [*shown, len(fit.losses) - 1]:
-        print(f"  {step:>5}  {fit.losses[step]:.10f}")
-    print(f"\nstopped   {fit.reason}")
+    show(fit, x, t)
+    return fit
 
+
+def show(fit: Fit, x: np.ndarray, t: np.ndarray) -> None:
+    """Print how the loss fell, why it stopped falling, and what was learned."""
+    last = len(fit.losses) - 1
+    print("\n  step  loss")
+    for step in [*(step for step in (0, 1, 3, 10, 30, 100, 300, 1000) if step < last), last]:
+        print(f"{step:>6}  {fit.losses[step]:.10f}")
+    print(f"\nstopped   {fit.reason}")
     learned = [*fit.weights.numpy().ravel(), *fit.bias.numpy()]
-    true = [*TRUE_WEIGHTS.ravel(), *TRUE_BIAS]
-    print("learned   " + "  ".join(f"{name} {v:+.3f}" for name, v in zip(("w1", "w2", "b"), learned)))
-    print("made by   " + "  ".join(f"{name} {v:+.3f}" for name, v in zip(("w1", "w2", "b"), true)))
+    made_by = [*TRUE_WEIGHTS.ravel(), *TRUE_BIAS]
+    for title, values in (("learned", learned), ("made by", made_by)):
+        print(f"{title:<10}w1 {values[0]:+.3f}   w2 {values[1]:+.3f}   b {values[2]:+.3f}")
     right = ((answer(fit.weights, fit.bias, x).numpy() > 0.5) == t).mean()
     print(f"right     {right:.1%} of the examples")
-
-    with np.errstate(over="raise"):
-        far = cr.sigmoid(np.array([-1000.0, 0.0, 1000.0])).numpy()
-    print(f"sigmoid   of -1000, 0, 1000 is {far[0]:g}, {far[1]:g}, {far[2]:g}, with no overflow")
-    return fit
+    far = answer(fit.weights, fit.bias, np.array([[-1000.0, 1000.0], [1000.0, -1000.0]])).numpy()
+    print(f"far away  p is {far[0, 0]:g} at (-1000, 1000) and {far[1, 0]:g} at (1000, -1000)")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,32 @@
-"""A program: a graph made ready to run again and again."""
+"""A program: a graph rewritten, fused, planned and compiled; run as often as wanted.
+
+A program is a list of segments: native functions over runs of kernels, and between them the
+nodes that NumPy computes. Where no native code can be made, NumPy runs the whole graph.
+Read next: `jit.py`.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from chainrule.compile import threads
+from chainrule.compile.fuse import Kernel, Resolver, aligned, fuse, in_order, is_full
+from chainrule.compile.layout import LAYOUT
+from chainrule.compile.memory import Life, plan
+from chainrule.compile.module import Segment, build_segments
+from chainrule.compile.runtime import load, machine
 from chainrule.core.graph import Graph
+from chainrule.core.node import Node
+from chainrule.core.view import View
+from chainrule.rewrite import algebra, stability  # noqa: F401  (their rules register)
+from chainrule.rewrite.engine import rewrite_graph
+
+HEADER = 2  # table slots before the buffers: the arena, the threads' words
 
 
 class Program:
@@ -14,7 +34,225 @@ class Program:
 
     def __init__(self, graph: Graph, donated: Sequence[bool]):
         self.graph = graph
+        self.native: Native | None = None
+        empty = any(0 in node.shape for node in graph.order)
+        if machine() is not None and not empty:
+            self.native = Native(graph, donated)
 
     def run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         """The outputs for input `arrays`."""
-        return self.graph.run(*arrays)
+        if self.native is None:
+            return self.graph.run(*arrays)
+        return self.native.run(arrays)
+
+
+class Native:
+    """The compiled form: segments, the arena and the table of buffer addresses."""
+
+    def __init__(self, graph: Graph, donated: Sequence[bool]):
+        simpler, self.rewrites = rewrite_graph(graph)
+        self.graph, _ = rewrite_graph(simpler, LAYOUT)
+        kernels, self.resolver = fuse(self.graph)
+        self.kernels, self.inplace = self._donations(kernels, donated)
+        self.constants: dict[Node, np.ndarray] = {}
+        self.slots: dict[str, tuple[int, int, str]] = {}
+        self.names: dict[Node, str] = {}
+        self._place()
+        self.segments: list[Segment] = build_segments(self)
+        self._bind()
+        self._show()
+
+    def _donations(
+        self, kernels: list[Kernel], donated: Sequence[bool]
+    ) -> tuple[list[Kernel], dict[Node, int]]:
+        """Outputs that take a donated input's memory, and the order that makes it safe."""
+        owner = {node: kernel for kernel in kernels for node in kernel.nodes}
+        after: dict[Kernel, set[Kernel]] = {}
+        chosen: dict[Node, int] = {}
+        order = kernels
+        for i, (node, given) in enumerate(zip(self.graph.inputs, donated, strict=True)):
+            readers = [k for k in kernels if self._reads(k, node)]
+            if not given or node in self.graph.outputs:
+                continue
+            for output in self.graph.outputs:
+                kernel = owner.get(output)
+                same = (output.shape, output.dtype) == (node.shape, node.dtype)
+                if output in chosen or kernel is None or kernel.host or not same:
+                    continue
+                if kernel not in readers or not self._in_step(kernel, node, output):
+                    continue
+                wanted = {k: set(v) for k, v in after.items()}
+                wanted.setdefault(kernel, set()).update(k for k in readers if k is not kernel)
+                found = in_order(kernels, wanted, self.resolver)
+                if found:
+                    order, after = found, wanted
+                    chosen[output] = i
+                    break
+        return order, chosen
+
+    def _reads(self, kernel: Kernel, node: Node) -> bool:
+        operands = (o for n in kernel.nodes for o in self.resolver.operands(n))
+        return any(o.node is node for o in operands)
+
+    def _in_step(self, kernel: Kernel, node: Node, output: Node) -> bool:
+        """Whether the kernel reads `node` only at the element of `output` it then writes."""
+        if kernel.reduced or not is_full(output, kernel):
+            return False
+        for reader in kernel.nodes:
+            for operand in self.resolver.operands(reader):
+                if operand.node is node and (
+                    reader is kernel.product or not aligned(reader, operand, kernel)
+                ):
+                    return False
+        return True
+
+    def _place(self) -> None:
+        """A slot and an offset for every buffer."""
+        graph, resolver = self.graph, self.resolver
+        ends = {resolver.found[n].node for n in graph.outputs}
+        self.direct = [n for n in dict.fromkeys(graph.outputs) if resolver.computed(n)]
+        self.stored: dict[Kernel, list[Node]] = {}
+        lives: list[Life] = []
+        for step, kernel in enumerate(self.kernels):
+            for node in kernel.nodes:
+                readers = [
+                    i
+                    for i, other in enumerate(self.kernels)
+                    if other is not kernel and self._reads(other, node)
+                ]
+                if not readers and node not in ends:
+                    continue
+                self.stored.setdefault(kernel, []).append(node)
+                if node not in self.direct:
+                    last = len(self.kernels) if node in ends else max(readers)
+                    lives.append(Life(node, node.size * node.dtype.itemsize, step, last))
+        offsets, self.arena_size = plan(lives)
+        for node, offset in offsets.items():
+            self._name(node, 0, offset)
+        slot = HEADER
+        leaves = [*graph.inputs, *(n for n in graph.order if n.op.kind == "leaf")]
+        for node in dict.fromkeys(leaves):
+            if node not in graph.inputs:
+                if not self._needs_memory(node):
+                    continue
+                shape = {"shape": (1,)} if node.op.name == "literal" else {}
+                made = node.op.ref(**{**node.attrs, **shape})
+                self.constants[node] = np.ascontiguousarray(np.broadcast_to(made, node.shape))
+            self._name(node, slot, 0)
+            slot += 1
+        for node in self.direct:
+            self._name(node, slot, 0)
+            slot += 1
+        self.table = np.zeros(slot, np.uint64)
+
+    def _needs_memory(self, node: Node) -> bool:
+        if node.op.name != "literal":
+            return True
+        return any(
+            o.node is node
+            for kernel in self.kernels
+            for n in kernel.nodes
+            if n is kernel.product or kernel.host
+            for o in self.resolver.operands(n)
+        ) or any(self.resolver.found[n].node is node for n in self.graph.outputs)
+
+    def _name(self, node: Node, slot: int, offset: int) -> None:
+        name = f"b{len(self.names)}"
+        self.names[node] = name
+        self.slots[name] = (slot, offset, node.dtype.name)
+
+    def _bind(self) -> None:
+        arena = np.empty(self.arena_size + 64, np.uint8)
+        start = -arena.ctypes.data % 64
+        self.arena = arena[start : start + self.arena_size]
+        self.table[0] = self.arena.ctypes.data
+        for node, array in self.constants.items():
+            self.table[self.slots[self.names[node]][0]] = array.ctypes.data
+        for segment in self.segments:
+            if segment.text:
+                segment.address = load(segment.text, segment.name)
+        work = max((s.threads for s in self.segments), default=1)
+        with threads.lock:
+            self.threads = min(work, threads.pool().count)
+
+    def run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """The outputs for input `arrays`; donated ones are written in place where safe."""
+        with threads.lock:
+            pool = threads.pool()
+            table, slots, names = self.table, self.slots, self.names
+            table[1] = pool.sync
+            held = dict(zip(self.graph.inputs, arrays, strict=True))
+            made: dict[Node, np.ndarray] = {}
+            for output in self.direct:
+                donor = self.inplace.get(output)
+                if donor is None:
+                    made[output] = np.empty(output.shape, output.dtype)
+                else:
+                    node = self.graph.inputs[donor]
+                    made[output] = held[node] = _owned(arrays, donor)
+            for node, array in held.items():
+                if not array.flags.c_contiguous:
+                    array = held[node] = np.ascontiguousarray(array)
+                table[slots[names[node]][0]] = array.ctypes.data
+            for node, array in made.items():
+                table[slots[names[node]][0]] = array.ctypes.data
+            for segment in self.segments:
+                if segment.text:
+                    count = min(segment.threads, self.threads)
+                    pool.run(segment.address, table.ctypes.data, count)
+                else:
+                    self._host(segment.node, held, made)
+            return [self._output(node, held, made) for node in self.graph.outputs]
+
+    def _array(self, node: Node, held: dict, made: dict) -> np.ndarray:
+        """The memory of a computed node or leaf as an array."""
+        for source in (made, held, self.constants):
+            if node in source:
+                return source[node]
+        offset = self.slots[self.names[node]][1]
+        size = node.size * node.dtype.itemsize
+        return self.arena[offset : offset + size].view(node.dtype).reshape(node.shape)
+
+    def _view(self, node: Node, held: dict, made: dict) -> np.ndarray:
+        source, view = self.resolver.found[node]
+        array = self._array(source, held, made)
+        if source.op.name == "literal" or view == View.whole(array.shape):
+            return array.reshape(node.shape)
+        flat = array.reshape(-1)[view.offset :]
+        steps = [s * array.itemsize for s in view.strides]
+        return np.lib.stride_tricks.as_strided(flat, view.shape, steps)
+
+    def _host(self, node: Any, held: dict, made: dict) -> None:
+        inputs = [self._view(source, held, made) for source in node.inputs]
+        np.copyto(self._array(node, held, made), node.op.ref(*inputs, **node.attrs))
+
+    def _output(self, node: Node, held: dict, made: dict) -> np.ndarray:
+        if node in made:
+            return made[node]
+        found = self._view(node, held, made)
+        return found if node in held else found.copy()
+
+    def _show(self) -> None:
+        wanted = os.environ.get("CHAINRULE_SHOW", "").split(",")
+        texts = {
+            "graph": lambda: str(self.graph),
+            "rewrites": lambda: "\n".join(self.rewrites) or "none fired",
+            "kernels": lambda: "\n".join(s.readable(self) for s in self.segments),
+            "memory": lambda: f"arena {self.arena_size} bytes, {len(self.inplace)} in place",
+            "llvm": lambda: "\n".join(s.text for s in self.segments),
+        }
+        for stage, text in texts.items():
+            if stage in wanted:
+                print(f"# {stage}\n{text()}", file=sys.stderr)
+
+
+def _owned(arrays: list[np.ndarray], i: int) -> np.ndarray:
+    """The array if nothing else refers to it, else a copy: a view taken from it stays as it is."""
+    array = arrays[i]
+    shared = sys.getrefcount(array) > 4  # the tensor, the list, this name, the call
+    if shared or not array.flags.writeable or array.base is not None:
+        array = arrays[i] = array.copy()
+    return array
+
+
+__all__ = ["Native", "Program", "Resolver"]

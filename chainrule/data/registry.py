@@ -232,6 +232,6 @@ def unfetched(
     update = "run `apt-get update`, " if "Unable to locate package" in tried else ""
     return FileError(
         f"dataset {dataset.name} could not be fetched; tried:{tried}{broken}",
-        mend=f"{update}give this machine the network or a package mirror, or put {names} (unpacked) "
-        f"into {dataset.folder} by hand",
+        mend=f"{update}give this machine the network or a package mirror, or put {names} "
+        f"(unpacked) into {dataset.folder} by hand",
     )

@@ -8,7 +8,6 @@ otherwise; whether the contents are right is checked by `registry.py`. Read next
 from __future__ import annotations
 
 import gzip
-import http.client
 import lzma
 import os
 import shutil
@@ -37,7 +36,6 @@ FAILURES = (
     lzma.LZMAError,
     tarfile.TarError,
     zipfile.BadZipFile,
-    http.client.HTTPException,
     subprocess.SubprocessError,
 )
 
@@ -70,14 +68,18 @@ class Web:
         return self.address
 
     def fetch(self, files: Sequence[File], into: Path) -> None:
-        import urllib.request  # slow to import, and most runs fetch nothing
+        import http.client  # slow to import, and most runs fetch nothing
+        import urllib.request
 
         for file in files:
             address = self.address + file.name + self.suffix
-            with ExitStack() as open_streams:
-                answer = urllib.request.urlopen(address, timeout=WEB_TIMEOUT)
-                stream = unzipped(open_streams.enter_context(answer), address, open_streams)
-                write(stream, into / file.name, file)
+            try:
+                with ExitStack() as open_streams:
+                    answer = urllib.request.urlopen(address, timeout=WEB_TIMEOUT)
+                    stream = unzipped(open_streams.enter_context(answer), address, open_streams)
+                    write(stream, into / file.name, file)
+            except http.client.HTTPException as error:  # all others are in FAILURES
+                raise FileError(f"no whole HTTP answer: {error!r}") from error
 
 
 @dataclass(frozen=True)

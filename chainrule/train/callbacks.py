@@ -99,7 +99,7 @@ class EarlyStopping(Callback):
         if epoch < self.start_from_epoch:
             return
         current = (logs or {})[self.monitor]
-        if self.best_weights is None:
+        if self.restore_best_weights and self.best_weights is None:
             self._keep(epoch)
         self.wait += 1
         if self._better(current, self.best):

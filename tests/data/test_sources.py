@@ -5,8 +5,10 @@ import hashlib
 import io
 import os
 import shutil
+import socket
 import subprocess
 import tarfile
+import threading
 import zipfile
 
 import pytest
@@ -151,6 +153,28 @@ def test_missing_tool_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FileError, match="apt-get is not on this machine"):
         Debian("rows", "usr").fetch([FILE], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (b"220 mail.example ready\r\n", "BadStatusLine"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n50\r\nthe rows", "IncompleteRead"),
+    ],
+)
+def test_server_that_gives_no_whole_answer(tmp_path, said, reason):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            with server.accept()[0] as connection:
+                connection.recv(1000)
+                connection.sendall(said)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(FileError, match=f"no whole HTTP answer: {reason}"):
+            Web(f"http://127.0.0.1:{server.getsockname()[1]}/").fetch([FILE], tmp_path)
+        thread.join()
 
 
 def test_too_long_a_file_is_cut_off_early(tmp_path):

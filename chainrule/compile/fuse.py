@@ -1,0 +1,307 @@
+"""Fusion: which nodes are computed together, in one kernel, without passing through memory.
+
+Movement costs nothing here: an operand is resolved to the node that is really computed and a
+view of it. Kernels then grow by merging a producer into its consumer wherever the consumer
+reads each element (or each row's value) exactly where the producer makes it. Read next:
+`memory.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from chainrule.core.graph import Graph
+from chainrule.core.node import Node
+from chainrule.core.op import Shape
+from chainrule.core.view import View, contiguous
+from chainrule.ops.linear import letters
+
+LOOP_KINDS = ("elementwise", "reduction", "random")
+
+
+class Operand(NamedTuple):
+    """What an input slot reads: a node that is computed (or a leaf), and where in it."""
+
+    node: Node
+    view: View
+
+
+@dataclass(eq=False)
+class Kernel:
+    """Nodes computed together over one iteration space.
+
+    `space` is the shape all full nodes share; `reduced` its axes that reductions run along;
+    nodes of the remaining shape are row values. `product` is the contraction whose epilogue
+    the others are; `host` marks a node that NumPy runs.
+    """
+
+    nodes: list[Node]
+    space: Shape
+    reduced: tuple[int, ...] = ()
+    product: Node | None = None
+    host: bool = False
+    reads: set[Kernel] = field(default_factory=set)
+
+    @property
+    def name(self) -> str:
+        """The ops inside, in order."""
+        return "+".join(dict.fromkeys(node.op.name for node in self.nodes))
+
+    @property
+    def rows(self) -> Shape:
+        """The extents that are not reduced, without ones."""
+        return tuple(n for i, n in enumerate(self.space) if i not in self.reduced and n != 1)
+
+
+class Resolver:
+    """Operands of nodes, and which nodes are computed at all."""
+
+    def __init__(self, graph: Graph):
+        self.graph = graph
+        self.found: dict[Node, Operand] = {}
+        self.places: dict[Node, int] = {}
+        for i, node in enumerate(graph.order):
+            self.found[node] = self._resolve(node)
+            self.places[node] = i
+
+    def _resolve(self, node: Node) -> Operand:
+        """Views are composed on the node they move; what no view expresses is computed."""
+        if node.op.kind in ("movement", "window"):
+            source = self.found[node.inputs[0]]
+            view = node.op.lower(source.view, **node.attrs)
+            if view is not None:
+                constant = source.node.op.name == "literal"
+                return Operand(source.node, View.whole(node.shape) if constant else view)
+        return Operand(node, View.whole(node.shape))
+
+    def computed(self, node: Node) -> bool:
+        """Whether `node` has elements of its own to compute."""
+        return self.found[node].node is node and node.op.kind != "leaf"
+
+    def operands(self, node: Node) -> list[Operand]:
+        """What each input of `node` reads."""
+        return [self.found[source] for source in node.inputs]
+
+
+def space_of(node: Node) -> Shape:
+    """The indices a node's computation runs over."""
+    return node.inputs[0].shape if node.op.kind == "reduction" else node.shape
+
+
+def is_copy(node: Node) -> bool:
+    """A reshape that no strides express: the same elements, written in order."""
+    return node.op.name == "reshape"
+
+
+def is_native(node: Node, resolver: Resolver) -> bool:
+    """Whether a kernel can be made of `node`; NumPy runs it otherwise."""
+    if node.op.kind == "contraction":
+        return node.dtype.kind == "f"
+    if node.op.kind == "random":
+        return node.inputs[0].shape == (2,)
+    return node.op.kind in LOOP_KINDS or is_copy(node)
+
+
+def singles(graph: Graph, resolver: Resolver) -> dict[Node, Kernel]:
+    """One kernel for each computed node."""
+    found = {}
+    for node in graph.order:
+        if not resolver.computed(node):
+            continue
+        kernel = Kernel([node], node.inputs[0].shape if is_copy(node) else space_of(node))
+        kernel.host = not is_native(node, resolver)
+        if not kernel.host and node.op.kind == "contraction":
+            kernel.product = node
+        if node.op.kind == "reduction":
+            kernel.reduced = node.attrs["axis"]
+        kernel.reads = {found[o.node] for o in resolver.operands(node) if o.node in found}
+        found[node] = kernel
+    return found
+
+
+def squeezed(shape: Iterable[int]) -> Shape:
+    """`shape` without ones."""
+    return tuple(n for n in shape if n != 1)
+
+
+def row_view(kernel: Kernel, shape: Shape) -> View:
+    """How a row value is read over the whole space: still along the reduced axes."""
+    steps = iter(contiguous(kernel.rows))
+    strides = [
+        0 if n == 1 or i in kernel.reduced else next(steps) for i, n in enumerate(kernel.space)
+    ]
+    return View(kernel.space, tuple(strides))
+
+
+def is_full(node: Node, kernel: Kernel) -> bool:
+    """Whether a node of the kernel has a value at every index of the space."""
+    if node.op.kind == "reduction":
+        return False
+    return not kernel.reduced or node.shape == kernel.space
+
+
+def aligned(reader: Node, operand: Operand, kernel: Kernel) -> bool:
+    """Whether `reader` finds each of the operand's elements where the kernel makes it."""
+    source_full = is_full(operand.node, kernel)
+    reader_space = is_full(reader, kernel) or reader.op.kind == "reduction"
+    if reader_space and source_full:
+        return operand.view.same_elements(View.whole(kernel.space))
+    if reader_space:
+        return operand.view.same_elements(row_view(kernel, reader.shape))
+    if source_full:
+        return False
+    steps = [t for n, t in zip(operand.view.shape, operand.view.strides, strict=True) if n != 1]
+    return operand.view.offset == 0 and tuple(steps) == contiguous(kernel.rows)
+
+
+def union(first: Kernel, second: Kernel, resolver: Resolver) -> Kernel | None:
+    """Both kernels as one; None where one iteration space cannot hold them."""
+    if first.host or second.host or (first.product and second.product):
+        return None
+    reducing = [k for k in (first, second) if k.reduced]
+    if len(reducing) == 2 and (first.space, first.reduced) != (second.space, second.reduced):
+        return None
+    lead = reducing[0] if reducing else first
+    product = first.product or second.product
+    if product and reducing:
+        return None
+    order = sorted(first.nodes + second.nodes, key=resolver.places.__getitem__)
+    kernel = Kernel(order, lead.space, lead.reduced, product)
+    members = set(order)
+    for node in order:
+        if node.op.kind != "reduction":
+            full = node.shape == kernel.space and not is_copy(node)
+            row = bool(kernel.reduced) and squeezed(node.shape) == kernel.rows
+            if not (full or row) or is_copy(node):
+                return None
+        for operand in resolver.operands(node):
+            inside = operand.node in members
+            if inside and (node is product or not aligned(node, operand, kernel)):
+                return None
+    if product and not all(fits_tile(node, product, resolver) for node in order):
+        return None
+    kernel.reads = (first.reads | second.reads) - {first, second}
+    return kernel
+
+
+def fits_tile(node: Node, product: Node, resolver: Resolver) -> bool:
+    """Whether an epilogue node reads with one step along rows and one along columns."""
+    if node is product:
+        return True
+    part = letters(product.attrs["spec"])
+    split = len(part.batch) + len(part.rows)
+    groups = list(range(len(part.batch), split)), list(range(split, len(part.out)))
+    views = [o.view for o in resolver.operands(node) if o.node.op.name != "literal"]
+    steady = all(merged_axis(view, axes) is not None for view in views for axes in groups)
+    return node.op.kind == "elementwise" and steady
+
+
+def detour(first: Kernel, second: Kernel) -> bool:
+    """Whether `second` also depends on `first` through a third kernel."""
+    stack = [k for k in second.reads if k is not first]
+    seen: set[Kernel] = set()
+    while stack:
+        kernel = stack.pop()
+        if kernel is first:
+            return True
+        if kernel not in seen:
+            seen.add(kernel)
+            stack.extend(kernel.reads)
+    return False
+
+
+def fuse(graph: Graph) -> tuple[list[Kernel], Resolver]:
+    """The kernels of `graph` in an order that runs, and how operands resolve.
+
+    Edges are tried from the outputs back, so that a cheap node joins its consumer rather than
+    adding an output to its producer.
+    """
+    resolver = Resolver(graph)
+    owner = singles(graph, resolver)
+    kernels = list(dict.fromkeys(owner.values()))
+    for node in reversed(graph.order):
+        if node not in owner:
+            continue
+        for operand in resolver.operands(node):
+            if operand.node not in owner or owner[operand.node] is owner[node]:
+                continue
+            first, second = owner[operand.node], owner[node]
+            if second.product is node or detour(first, second):
+                continue
+            merged = union(first, second, resolver)
+            if merged is None:
+                continue
+            kernels = [k for k in kernels if k is not first and k is not second] + [merged]
+            for kernel in kernels:
+                if first in kernel.reads or second in kernel.reads:
+                    kernel.reads = (kernel.reads - {first, second}) | {merged}
+            for member in merged.nodes:
+                owner[member] = merged
+    return in_order(kernels, {}, resolver), resolver
+
+
+def in_order(
+    kernels: list[Kernel], after: dict[Kernel, set[Kernel]], resolver: Resolver
+) -> list[Kernel]:
+    """`kernels` so that each follows what it reads and what `after` puts before it.
+
+    An empty list says that no such order exists.
+    """
+    place = resolver.places.__getitem__
+    left = sorted(kernels, key=lambda k: place(k.nodes[-1]))
+    done: set[Kernel] = set()
+    order = []
+    while left:
+        ready = next((k for k in left if k.reads | after.get(k, set()) <= done), None)
+        if ready is None:
+            return []
+        left.remove(ready)
+        done.add(ready)
+        order.append(ready)
+    return order
+
+
+class Product(NamedTuple):
+    """A contraction as a batched matrix product: extents, and strides of both operands."""
+
+    batch: tuple[tuple[int, int, int], ...]  # (extent, stride in a, stride in b)
+    m: int
+    n: int
+    k: int
+    a: tuple[int, int]  # strides along m and k
+    b: tuple[int, int]  # strides along k and n
+
+
+def merged_axis(view: View, axes: list[int]) -> tuple[int, int] | None:
+    """(extent, stride) of several axes walked as one; None when no one stride does it."""
+    part = View(tuple(view.shape[i] for i in axes), tuple(view.strides[i] for i in axes))
+    total = int(np.prod(part.shape, dtype=np.int64))
+    flat = part.reshape((total,))
+    return None if flat is None else (total, flat.strides[0])
+
+
+def product_of(node: Node, a: View, b: View) -> Product | None:
+    """How a contraction reads its operands; None when it needs them laid out otherwise first."""
+    part = letters(node.attrs["spec"])
+    if part.out != part.batch + part.rows + part.columns:
+        return None
+    rows = merged_axis(a, [part.a.index(q) for q in part.rows])
+    columns = merged_axis(b, [part.b.index(q) for q in part.columns])
+    sums = [
+        merged_axis(view, [own.index(q) for q in part.summed])
+        for view, own in ((a, part.a), (b, part.b))
+    ]
+    if rows is None or columns is None or None in sums:
+        return None
+    if columns[0] > 1 and columns[1] != 1:
+        return None
+    batch = tuple(
+        (a.shape[part.a.index(q)], a.strides[part.a.index(q)], b.strides[part.b.index(q)])
+        for q in part.batch
+    )
+    (k, ka), (_, kb) = sums  # type: ignore[misc]
+    return Product(batch, rows[0], columns[0], k, (rows[1], ka), (kb, columns[1]))

@@ -1,0 +1,294 @@
+"""The kernel interface: values, and what a builder can do with them.
+
+A kernel is written once, against `Builder`. `LlvmBuilder` turns the calls into LLVM text,
+`TextBuilder` into lines to read. Arithmetic: + - * / fma sqrt min max compare select round
+convert bitcast shift xor. Structure: loop, when, load, store. Read next: `llvm.py`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Number = bool | int | float
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Value:
+    """A scalar (`lanes` 1) or a vector of `dtype` that a builder made. Operators emit."""
+
+    k: Builder
+    name: str
+    dtype: str
+    lanes: int = 1
+    constant: Number | None = None
+
+    def __add__(self, z: Any) -> Value:
+        return self.k.binary("add", self, z)
+
+    def __sub__(self, z: Any) -> Value:
+        return self.k.binary("sub", self, z)
+
+    def __mul__(self, z: Any) -> Value:
+        return self.k.binary("mul", self, z)
+
+    def __truediv__(self, z: Any) -> Value:
+        return self.k.binary("div", self, z)
+
+    def __xor__(self, z: Any) -> Value:
+        return self.k.binary("xor", self, z)
+
+    def __radd__(self, z: Number) -> Value:
+        return self.k.binary("add", self.k.constant(z, self.dtype), self)
+
+    def __rsub__(self, z: Number) -> Value:
+        return self.k.binary("sub", self.k.constant(z, self.dtype), self)
+
+    def __rmul__(self, z: Number) -> Value:
+        return self.k.binary("mul", self.k.constant(z, self.dtype), self)
+
+    def __rtruediv__(self, z: Number) -> Value:
+        return self.k.binary("div", self.k.constant(z, self.dtype), self)
+
+    def __neg__(self) -> Value:
+        return self.k.negate(self)
+
+
+class Builder(ABC):
+    """What a kernel's text is written with. `lanes` is the vector width in elements."""
+
+    lanes: int
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.count = 0
+
+    def fresh(self) -> str:
+        """A name not used before."""
+        self.count += 1
+        return f"v{self.count}"
+
+    def lift(self, x: Any, like: Value) -> Value:
+        """`x` as a value beside `like`: numbers take its dtype."""
+        return x if isinstance(x, Value) else self.constant(x, like.dtype)
+
+    def fitted(self, *values: Any) -> list[Value]:
+        """The values with one lane count, scalars spread over vectors."""
+        like = next(v for v in values if isinstance(v, Value))
+        lifted = [self.lift(v, like) for v in values]
+        lanes = max(v.lanes for v in lifted)
+        return [v if v.lanes == lanes else self.spread(v, lanes) for v in lifted]
+
+    def binary(self, what: str, x: Value, z: Any) -> Value:
+        """x (add | sub | mul | div | xor) z."""
+        x, z = self.fitted(x, z)
+        return self.emit(what, [x, z], x.dtype, x.lanes)
+
+    def negate(self, x: Value) -> Value:
+        """-x; the sign bit of a float."""
+        return self.emit("neg", [x], x.dtype, x.lanes)
+
+    def fma(self, x: Any, z: Any, add: Any) -> Value:
+        """x * z + add with one rounding."""
+        x, z, add = self.fitted(x, z, add)
+        return self.emit("fma", [x, z, add], x.dtype, x.lanes)
+
+    def sqrt(self, x: Value) -> Value:
+        """The square root."""
+        return self.emit("sqrt", [x], x.dtype, x.lanes)
+
+    def round(self, x: Value) -> Value:
+        """The nearest whole number, halves to even."""
+        return self.emit("round", [x], x.dtype, x.lanes)
+
+    def less(self, x: Value, z: Any) -> Value:
+        """x < z; false with NaN."""
+        x, z = self.fitted(x, z)
+        return self.emit("less", [x, z], "bool", x.lanes)
+
+    def equal(self, x: Value, z: Any) -> Value:
+        """x == z; false with NaN."""
+        x, z = self.fitted(x, z)
+        return self.emit("equal", [x, z], "bool", x.lanes)
+
+    def select(self, condition: Value, x: Any, z: Any) -> Value:
+        """x where the condition holds, else z."""
+        x, z = self.fitted(x, z)
+        lanes = max(condition.lanes, x.lanes)
+        parts = [v if v.lanes == lanes else self.spread(v, lanes) for v in (condition, x, z)]
+        return self.emit("select", parts, x.dtype, lanes)
+
+    def max(self, x: Value, z: Any) -> Value:
+        """The larger; NaN when either is."""
+        x, z = self.fitted(x, z)
+        kept = self.select(self.emit("above", [x, z], "bool", x.lanes), x, z)
+        return kept if z.constant is not None else self.select(self.equal(z, z), kept, z)
+
+    def min(self, x: Value, z: Any) -> Value:
+        """The smaller; NaN when either is."""
+        return -self.max(-x, -self.lift(z, x) if isinstance(z, Value) else -z)
+
+    def shift_left(self, x: Value, by: int) -> Value:
+        """The bits moved up."""
+        x, z = self.fitted(x, by)
+        return self.emit("shl", [x, z], x.dtype, x.lanes)
+
+    def shift_right(self, x: Value, by: int) -> Value:
+        """The bits moved down; a signed integer keeps its sign."""
+        x, z = self.fitted(x, by)
+        return self.emit("shr", [x, z], x.dtype, x.lanes)
+
+    def convert(self, x: Value, dtype: str) -> Value:
+        """The number in another dtype."""
+        return x if x.dtype == dtype else self.emit("convert", [x], dtype, x.lanes)
+
+    def bitcast(self, x: Value, dtype: str) -> Value:
+        """The bits as another dtype of the same size."""
+        return x if x.dtype == dtype else self.emit("bitcast", [x], dtype, x.lanes)
+
+    def multiply_wide(self, x: Value, constant: int) -> tuple[Value, Value]:
+        """(high, low) 32 bits of the 64-bit product of a uint32 and a constant."""
+        product = self.convert(x, "uint64") * constant
+        high = self.convert(self.shift_right(product, 32), "uint32")
+        return high, self.convert(product, "uint32")
+
+    @abstractmethod
+    def constant(self, value: Number, dtype: str) -> Value:
+        """A scalar constant."""
+
+    @abstractmethod
+    def spread(self, x: Value, lanes: int) -> Value:
+        """A scalar in every lane."""
+
+    @abstractmethod
+    def emit(self, what: str, parts: Sequence[Value], dtype: str, lanes: int) -> Value:
+        """One arithmetic instruction."""
+
+    @abstractmethod
+    def fold(self, x: Value, body: Callable) -> Value:
+        """All lanes of a vector combined pairwise by `body(k, a, b)`, in a fixed tree."""
+
+    @abstractmethod
+    def positions(self, first: Value) -> Value:
+        """first, first + 1, ... over the lanes, int64."""
+
+    @abstractmethod
+    def pointer(self, name: str, offset: int) -> Value:
+        """The buffer `name`, `offset` elements in."""
+
+    @abstractmethod
+    def advance(self, pointer: Value, index: Any, stride: int) -> Value:
+        """`pointer` moved by index * stride elements."""
+
+    @abstractmethod
+    def load(self, pointer: Value, stride: int, lanes: int, active: int) -> Value:
+        """`lanes` elements `stride` apart, of which the first `active` are read."""
+
+    @abstractmethod
+    def store(self, pointer: Value, x: Value, active: int) -> None:
+        """The first `active` lanes of `x` put at `pointer`."""
+
+    @abstractmethod
+    def scratch(self, dtype: str, count: int) -> Value:
+        """A pointer to `count` elements of the kernel's own."""
+
+    @abstractmethod
+    def loop(
+        self, start: Any, stop: Any, step: int, carried: Sequence[Value], body: Callable
+    ) -> list[Value]:
+        """`carried = body(i, *carried)` for i from start until before stop; the last ones."""
+
+    @abstractmethod
+    def when(self, condition: Value, body: Callable[[], None]) -> None:
+        """`body()` if the scalar condition holds."""
+
+    @abstractmethod
+    def whole(self, what: str, x: Value, z: Any) -> Value:
+        """Integer div, rem, min or less on int64 scalars."""
+
+
+class TextBuilder(Builder):
+    """A kernel as lines to read: names, loops by indentation, one instruction a line."""
+
+    SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "xor": "^", "less": "<"}
+
+    def __init__(self, lanes: int = 16) -> None:
+        super().__init__()
+        self.lanes = lanes
+        self.depth = 1
+
+    def say(self, line: str) -> None:
+        """One line at the current depth."""
+        self.lines.append("  " * self.depth + line)
+
+    def named(self, text: str, dtype: str, lanes: int) -> Value:
+        """A fresh name for `text`."""
+        name = self.fresh()
+        self.say(f"{name} = {text}")
+        return Value(self, name, dtype, lanes)
+
+    def constant(self, value: Number, dtype: str) -> Value:
+        return Value(self, f"{value:.9g}" if isinstance(value, float) else str(value), dtype, 1, value)
+
+    def spread(self, x: Value, lanes: int) -> Value:
+        return Value(self, x.name, x.dtype, lanes, x.constant)
+
+    def emit(self, what: str, parts: Sequence[Value], dtype: str, lanes: int) -> Value:
+        names = [part.name for part in parts]
+        if what in self.SIGNS:
+            return self.named(f" {self.SIGNS[what]} ".join(names), dtype, lanes)
+        extra = [dtype] if what in ("convert", "bitcast") else []
+        return self.named(f"{what}({', '.join(names + extra)})", dtype, lanes)
+
+    def fold(self, x: Value, body: Callable) -> Value:
+        return self.named(f"fold({x.name})", x.dtype, 1)
+
+    def positions(self, first: Value) -> Value:
+        return self.named(f"positions({first.name})", "int64", self.lanes)
+
+    def pointer(self, name: str, offset: int) -> Value:
+        return Value(self, f"{name}+{offset}" if offset else name, "ptr")
+
+    def advance(self, pointer: Value, index: Any, stride: int) -> Value:
+        if stride == 0:
+            return pointer
+        where = index.name if isinstance(index, Value) else str(index)
+        return Value(self, f"{pointer.name}+{where}*{stride}", "ptr")
+
+    def load(self, pointer: Value, stride: int, lanes: int, active: int) -> Value:
+        extra = [f"stride {stride}"] * (lanes > 1 and stride != 1)
+        extra += [f"first {active}"] * (active < lanes)
+        return self.named(f"load({', '.join([pointer.name, *extra])})", "?", lanes)
+
+    def store(self, pointer: Value, x: Value, active: int) -> None:
+        extra = f", first {active}" if active < x.lanes else ""
+        self.say(f"store({pointer.name}, {x.name}{extra})")
+
+    def scratch(self, dtype: str, count: int) -> Value:
+        return Value(self, f"scratch[{count}]", "ptr")
+
+    def loop(
+        self, start: Any, stop: Any, step: int, carried: Sequence[Value], body: Callable
+    ) -> list[Value]:
+        index = Value(self, f"i{self.count}", "int64")
+        names = [getattr(x, "name", str(x)) for x in (start, stop)]
+        self.count += 1
+        self.say(f"for {index.name} in {names[0]}:{names[1]}:{step}")
+        self.depth += 1
+        after = body(index, *carried)
+        if after:
+            self.say("carry " + ", ".join(f"{b.name}" for b in after))
+        self.depth -= 1
+        return list(after or [])
+
+    def when(self, condition: Value, body: Callable[[], None]) -> None:
+        self.say(f"if {condition.name}")
+        self.depth += 1
+        body()
+        self.depth -= 1
+
+    def whole(self, what: str, x: Value, z: Any) -> Value:
+        other = z.name if isinstance(z, Value) else str(z)
+        return Value(self, f"{what}({x.name}, {other})", "bool" if what == "less" else "int64")

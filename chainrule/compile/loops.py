@@ -1,0 +1,379 @@
+"""Kernels as loops: elementwise chains with their reductions, written against a builder.
+
+The space is split into kept and reduced axes. When the last axis is reduced, lanes run along
+it and row values are scalars; otherwise lanes run along the kept axis and row values are
+vectors. Reductions that need earlier ones come in later stages, each a walk over the reduced
+axes; what a later stage needs again is computed again. Read next: `product.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chainrule.compile.fuse import Kernel, Operand, Resolver, is_copy, is_full, row_view
+from chainrule.compile.kernel import Builder, Value
+from chainrule.core.node import Node
+from chainrule.core.view import View
+
+
+class Access(NamedTuple):
+    """A buffer read or written over the kernel's space."""
+
+    buffer: str
+    strides: tuple[int, ...]
+    offset: int
+    dtype: str
+
+
+class Axis(NamedTuple):
+    """One loop: an extent, whether reduced, and the step of every access along it."""
+
+    extent: int
+    reduced: bool
+    steps: tuple[int, ...]
+
+
+class Plan:
+    """A loop kernel with its accesses collected and its axes merged."""
+
+    def __init__(self, kernel: Kernel, resolver: Resolver, stored: dict[Node, str], names: Callable):
+        self.kernel, self.resolver, self.stored = kernel, resolver, stored
+        self.members = set(kernel.nodes)
+        self.accesses: list[Access] = []
+        self.loads: dict[Any, int] = {}
+        self.stores: dict[Node, int] = {}
+        self.names = names
+        self._collect()
+        self.levels = self._levels()
+        self.axes = merged_axes(kernel, self.accesses)
+
+    def _collect(self) -> None:
+        for node in self.kernel.nodes:
+            for operand in () if node is self.kernel.product else self.resolver.operands(node):
+                inside = operand.node in self.members
+                if not inside and operand.node.op.name != "literal":
+                    self._load(node, operand)
+            if node.op.kind == "random":
+                self._load_key(node)
+        for node in self.stored:
+            full = is_full(node, self.kernel) or is_copy(node)
+            view = (
+                View.whole(self.kernel.space) if full else row_view(self.kernel, node.shape)
+            )
+            self.stores[node] = self._access(self.stored[node], view, node)
+
+    def _access(self, buffer: str, view: View, node: Node) -> int:
+        access = Access(buffer, view.strides, view.offset, node.dtype.name)
+        if access not in self.accesses:
+            self.accesses.append(access)
+        return self.accesses.index(access)
+
+    def _load_key(self, node: Node) -> None:
+        index = View.whole(self.kernel.space)
+        self.loads[node, "index"] = self._access("", index, node)
+
+    def _load(self, node: Node, operand: Operand) -> None:
+        if node.op.kind == "random":
+            return
+        view = operand.view
+        reads_all = is_full(node, self.kernel) or node.op.kind == "reduction" or is_copy(node)
+        if not reads_all:
+            view = self._over_space(view)
+        self.loads[node, operand] = self._access(self.names(operand.node), view, operand.node)
+
+    def _over_space(self, view: View) -> View:
+        """A row value's operand, read over the whole space: it stands still where reduced."""
+        steps = iter(t for n, t in zip(view.shape, view.strides, strict=True) if n != 1)
+        kernel = self.kernel
+        strides = [
+            0 if n == 1 or i in kernel.reduced else next(steps) for i, n in enumerate(kernel.space)
+        ]
+        return View(kernel.space, tuple(strides), view.offset)
+
+    def _levels(self) -> dict[Node, int]:
+        """The stage in which each node is computed."""
+        found: dict[Node, int] = {}
+        for node in self.kernel.nodes:
+            before = [0]
+            for operand in self.resolver.operands(node):
+                if operand.node in self.members:
+                    late = operand.node.op.kind == "reduction"
+                    before.append(found[operand.node] + late)
+            found[node] = max(before)
+        return found
+
+
+def merged_axes(kernel: Kernel, accesses: Sequence[Access]) -> list[Axis]:
+    """The axes of the space, ones dropped, neighbours merged where every access allows it."""
+    axes: list[Axis] = []
+    for i, extent in enumerate(kernel.space):
+        if extent == 1:
+            continue
+        axis = Axis(extent, i in kernel.reduced, tuple(a.strides[i] for a in accesses))
+        if axes and axes[-1].reduced == axis.reduced:
+            last = axes[-1]
+            if all(s == t * extent for s, t in zip(last.steps, axis.steps, strict=True)):
+                axes[-1] = Axis(last.extent * extent, axis.reduced, axis.steps)
+                continue
+        axes.append(axis)
+    return axes or [Axis(1, bool(kernel.reduced), (0,) * len(accesses))]
+
+
+class Emitter:
+    """Writes one loop kernel into a builder."""
+
+    def __init__(self, k: Builder, plan: Plan):
+        self.k, self.plan, self.kernel = k, plan, plan.kernel
+        self.lane = len(plan.axes) - 1
+        self.lane_reduced = plan.axes[-1].reduced
+        self.kept = [i for i, a in enumerate(plan.axes) if not a.reduced]
+        self.inner = [i for i, a in enumerate(plan.axes) if a.reduced]
+        self.rows: dict[Node, Value] = {}
+
+    def units(self) -> int:
+        """How many pieces of work threads may share out."""
+        if not self.kept:
+            return 1
+        axis = self.plan.axes[self.kept[0]]
+        return -(-axis.extent // self.k.lanes) if self.kept == [self.lane] else axis.extent
+
+    def emit(self, lo: Value, hi: Value) -> None:
+        """The function's body for units lo until hi."""
+        k, plan = self.k, self.plan
+        pointers = [
+            k.pointer(a.buffer, a.offset) if a.buffer else k.constant(a.offset, "int64")
+            for a in plan.accesses
+        ]
+        if not self.kept:
+            k.when(k.whole("less", lo, hi), lambda: self.row(pointers, 1, 1))
+            return
+        self.walk(pointers, self.kept, lo, hi)
+
+    def move(self, pointers: list[Value], axis: int, index: Any) -> list[Value]:
+        """Every access, `index` further along an axis."""
+        moved = []
+        for pointer, access, step in zip(
+            pointers, self.plan.accesses, self.plan.axes[axis].steps, strict=True
+        ):
+            if access.buffer:
+                moved.append(self.k.advance(pointer, index, step))
+            elif step == 0:
+                moved.append(pointer)
+            else:
+                at = index if isinstance(index, Value) else self.k.constant(index, "int64")
+                moved.append(self.k.whole("add", pointer, self.k.whole("mul", at, step)))
+        return moved
+
+    def walk(self, pointers: list[Value], axes: list[int], lo: Any, hi: Any) -> None:
+        """Loops over the kept axes; lanes along the last one where it is not reduced."""
+        k, axis = self.k, axes[0]
+        if axis == self.lane:
+            self.blocks(pointers, lo, hi)
+            return
+
+        def body(index: Value) -> None:
+            moved = self.move(pointers, axis, index)
+            if len(axes) == 1:
+                self.row(moved, 1, 1)
+            else:
+                following = self.plan.axes[axes[1]].extent
+                last = -(-following // k.lanes) if axes[1] == self.lane else following
+                self.walk(moved, axes[1:], 0, last)
+
+        k.loop(lo, hi, 1, [], body)
+
+    def blocks(self, pointers: list[Value], lo: Any, hi: Any) -> None:
+        """Blocks of lanes lo until hi along a kept last axis; the last may be part full."""
+        k = self.k
+        extent = self.plan.axes[self.lane].extent
+        whole, rest = divmod(extent, k.lanes)
+
+        def body(block: Any) -> None:
+            at = k.whole("mul", block, k.lanes) if isinstance(block, Value) else block * k.lanes
+            self.row(self.move(pointers, self.lane, at), k.lanes, k.lanes)
+
+        if isinstance(hi, int):
+            if whole:
+                k.loop(0, whole, 1, [], body)
+            if rest:
+                self.row(self.move(pointers, self.lane, whole * k.lanes), k.lanes, rest)
+            return
+        if whole:
+            k.loop(lo, k.whole("min", hi, whole), 1, [], body)
+        if rest:
+            tail = lambda: self.row(  # noqa: E731
+                self.move(pointers, self.lane, whole * k.lanes), k.lanes, rest
+            )
+            k.when(k.whole("less", k.constant(whole, "int64"), hi), tail)
+
+    def row(self, pointers: list[Value], lanes: int, active: int) -> None:
+        """All stages at one place of the kept axes."""
+        self.rows = {}
+        if not self.kernel.reduced:
+            self.body(pointers, self.kernel.nodes, lanes, active)
+            return
+        for stage in range(max(self.plan.levels.values()) + 2):
+            self.row_values(stage, pointers, lanes, active)
+            self.stage(stage, pointers, lanes, active)
+
+    def row_values(self, stage: int, pointers: list[Value], lanes: int, active: int) -> None:
+        """Row values ready at this stage, and the reductions that ended before it, stored."""
+        plan = self.plan
+        for node in self.kernel.nodes:
+            if is_full(node, self.kernel):
+                continue
+            level = plan.levels[node] + (node.op.kind == "reduction")
+            if level != stage:
+                continue
+            if node.op.kind != "reduction":
+                value = self.compute(node, pointers, lanes, active, {}, self.rows)
+                self.rows[node] = value
+            if node in plan.stores:
+                self.k.store(pointers[plan.stores[node]], self.rows[node], active)
+
+    def stage(self, stage: int, pointers: list[Value], lanes: int, active: int) -> None:
+        """One walk over the reduced axes: reductions of this stage, full outputs ready here."""
+        plan, k = self.plan, self.k
+        here = [n for n in self.kernel.nodes if plan.levels[n] == stage]
+        sums = [n for n in here if n.op.kind == "reduction"]
+        outputs = [n for n in here if is_full(n, self.kernel) and n in plan.stores]
+        if not sums and not outputs:
+            return
+        width = k.lanes if self.lane_reduced else lanes
+        start = [self.spread(k.constant(_initial(n), n.dtype.name), width) for n in sums]
+
+        def body(moved: list[Value], width: int, active: int, carried: list[Value]) -> list[Value]:
+            local: dict[Node, Value] = {}
+            for node in outputs:
+                value = self.full(node, moved, width, active, local)
+                k.store(moved[plan.stores[node]], self.spread(value, width), active)
+            after = []
+            for node, total in zip(sums, carried, strict=True):
+                operand = plan.resolver.operands(node)[0]
+                x = self.operand(node, operand, moved, width, active, local)
+                x = self.spread(x, width)
+                made = node.op.body(k, total, x)
+                if active < width and self.lane_reduced:
+                    inside = k.less(k.positions(k.constant(0, "int64")), active)
+                    made = k.select(inside, made, total)
+                after.append(made)
+            return after
+
+        ends = self.nest(pointers, self.inner, start, body, lanes, active)
+        for node, value in zip(sums, ends, strict=True):
+            self.rows[node] = k.fold(value, node.op.body) if self.lane_reduced else value
+
+    def nest(
+        self, pointers: list[Value], axes: list[int], carried: list[Value], body: Callable,
+        lanes: int, active: int,
+    ) -> list[Value]:
+        """`carried` after `body` at every place of the reduced axes, in order."""
+        k = self.k
+        if not axes:
+            return body(pointers, lanes, active, carried)
+        axis, extent = axes[0], self.plan.axes[axes[0]].extent
+        if axis != self.lane:
+
+            def step(index: Value, *values: Value) -> list[Value]:
+                moved = self.move(pointers, axis, index)
+                return self.nest(moved, axes[1:], list(values), body, lanes, active)
+
+            return k.loop(0, extent, 1, carried, step)
+        whole, rest = divmod(extent, k.lanes)
+
+        def block(index: Value, *values: Value) -> list[Value]:
+            return body(self.move(pointers, axis, index), k.lanes, k.lanes, list(values))
+
+        if whole:
+            carried = k.loop(0, whole * k.lanes, k.lanes, carried, block)
+        if rest:
+            carried = body(self.move(pointers, axis, whole * k.lanes), k.lanes, rest, carried)
+        return carried
+
+    def body(self, pointers: list[Value], nodes: Sequence[Node], lanes: int, active: int) -> None:
+        """Everything of a kernel without reductions, at one place."""
+        local: dict[Node, Value] = {}
+        for node in nodes:
+            local[node] = self.compute(node, pointers, lanes, active, local, local)
+        for node, access in self.plan.stores.items():
+            self.k.store(pointers[access], self.spread(local[node], lanes), active)
+
+    def full(
+        self, node: Node, pointers: list[Value], lanes: int, active: int, local: dict
+    ) -> Value:
+        """A full node's value at this place, with what it needs, each once per place."""
+        stack = [node]
+        while stack:
+            top = stack[-1]
+            missing = [
+                o.node
+                for o in self.plan.resolver.operands(top)
+                if o.node in self.plan.members
+                and o.node not in local
+                and o.node not in self.rows
+                and top not in local
+            ]
+            if missing:
+                stack.extend(missing)
+                continue
+            if top not in local:
+                local[top] = self.compute(top, pointers, lanes, active, local, self.rows)
+            stack.pop()
+        return local[node]
+
+    def operand(
+        self, node: Node, operand: Operand, pointers: list[Value], lanes: int, active: int,
+        local: dict,
+    ) -> Value:
+        """The value an input slot reads here."""
+        k, source = self.k, operand.node
+        if source in self.rows:
+            return self.rows[source]
+        if source in local:
+            return local[source]
+        if source in self.plan.members:
+            return self.full(source, pointers, lanes, active, local)
+        if source.op.name == "literal":
+            return k.constant(source.attrs["value"], source.dtype.name)
+        key = (node, operand)
+        position = self.plan.loads[key]
+        if position not in local:
+            step = self.plan.axes[self.lane].steps[position]
+            local[position] = k.load(pointers[position], step, lanes, active)
+        return local[position]
+
+    def compute(
+        self, node: Node, pointers: list[Value], lanes: int, active: int, local: dict, rows: dict
+    ) -> Value:
+        """One node's value from its operands' values."""
+        if node.op.kind == "random":
+            return self.random(node, pointers, lanes)
+        values = [
+            rows[o.node] if o.node in rows
+            else self.operand(node, o, pointers, lanes, active, local)
+            for o in self.plan.resolver.operands(node)
+        ]
+        if is_copy(node):
+            return values[0]
+        return node.op.body(self.k, *values, **node.attrs)
+
+    def random(self, node: Node, pointers: list[Value], lanes: int) -> Value:
+        k, plan = self.k, self.plan
+        key = k.pointer(plan.names(plan.resolver.operands(node)[0].node), 0)
+        words = tuple(k.load(k.advance(key, i, 1), 0, 1, 1) for i in (0, 1))
+        index = pointers[plan.loads[node, "index"]]
+        return node.op.body(k, words, k.positions(index) if lanes > 1 else index)
+
+    def spread(self, value: Value, lanes: int) -> Value:
+        """`value` in every lane."""
+        return value if value.lanes == lanes else self.k.spread(value, lanes)
+
+
+def _initial(node: Node) -> float | int:
+    value = node.op.initial
+    if node.dtype.kind in "iu" and value == -np.inf:
+        return int(np.iinfo(node.dtype).min)
+    return value

@@ -1,0 +1,1 @@
+"""Named graph rewrites: algebra, numerical stability, layout."""
