@@ -89,7 +89,7 @@ def train(
         if norm < tolerance:
             reason = f"converged after {steps} steps: gradient norm {norm:.3g} < {tolerance:g}"
             return Fit(weights, bias, losses, reason, converged=True)
-        if steps == most_steps:
+        if steps >= most_steps:
             reason = f"step limit {most_steps} reached: gradient norm {norm:.3g} >= {tolerance:g}"
             return Fit(weights, bias, losses, reason, converged=False)
         weights, bias = weights - rate * d_weights, bias - rate * d_bias

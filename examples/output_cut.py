@@ -117,17 +117,22 @@ def cut(params: Params, x: np.ndarray, t: np.ndarray, name: str, index: tuple[in
 
 def terms_table(found: Cut, words: dict[str, str], weight: str) -> Table:
     """One row for each example and output; under each example the sum over its outputs."""
-    table = Table(box=box.SIMPLE_HEAD, title=words["title"].format(weight=weight))
-    headings = (words["example"], words["output"], "dL/do", "do/dw", words["product"])
-    for heading in headings:
+    title = "  " + words["title"].format(weight=weight)
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    for heading in (words["example"], words["output"], "dL/do", "do/dw", words["product"]):
         table.add_column(heading, justify="right", no_wrap=True)
     products = found.d_loss * found.d_outputs
     for n, row in enumerate(products):
         for k, product in enumerate(row):
-            factors = f"{found.d_loss[n, k]:+.8f}", f"{found.d_outputs[n, k]:+.8f}"
-            table.add_row(str(n + 1), str(k + 1), *factors, f"{product:+.10f}")
-        table.add_row("", "", "", words["over_k"], f"{row.sum():+.10f}", end_section=True)
+            factors = signed(found.d_loss[n, k], 8), signed(found.d_outputs[n, k], 8)
+            table.add_row(str(n), str(k), *factors, signed(product, 10))
+        table.add_row("", "", "", words["over_k"], signed(row.sum(), 10), end_section=True)
     return table
+
+
+def signed(value: float, digits: int) -> str:
+    """`value` with its sign; a zero that is exact stands out as a bare 0."""
+    return f"{value:+.{digits}f}" if value else "0"
 
 
 def sums_table(found: Cut, words: dict[str, str]) -> Table:
@@ -138,33 +143,42 @@ def sums_table(found: Cut, words: dict[str, str]) -> Table:
     table.add_column(words["gap"], justify="right", no_wrap=True)
     for name in ("total", "engine", "central"):
         value = getattr(found, name)
-        gap = "" if name == "total" else f"{abs(value - found.total):.1e}"
-        table.add_row(words[name], f"{value:+.15f}", gap)
+        gap = abs(value - found.total)
+        shown = "" if name == "total" else f"{gap:.1e}" if gap else "0"
+        table.add_row(words[name], signed(value, 15), shown)
     return table
+
+
+def parse(argv: Sequence[str] | None) -> tuple[str, str, tuple[int, int]]:
+    """(language, parameter, index of the weight in it) from the command line."""
+    parser = argparse.ArgumentParser(description="One weight's gradient, cut at the outputs.")
+    parser.add_argument("--lang", choices=("en", "zh"), default="en", help="language of the words")
+    parser.add_argument(
+        "--weight",
+        nargs=3,
+        default=("W1", "0", "1"),
+        metavar=("NAME", "I", "J"),
+        help="W1 or W2, its row and its column, counted from 0",
+    )
+    given = parser.parse_args(argv)
+    weights = {
+        (name, str(i), str(j)): (name, (i, j))
+        for name in ("W1", "W2")
+        for i, j in np.ndindex(SHAPES[name])
+    }
+    if tuple(given.weight) not in weights:
+        asked = " ".join(given.weight)
+        parser.error(f"--weight needs W1 0..1 0..1 or W2 0..1 0..2, got {asked}")
+    return given.lang, *weights[tuple(given.weight)]
 
 
 def main(argv: Sequence[str] | None = None) -> Cut:
     """Print both tables for one weight, in English or Chinese."""
-    parser = argparse.ArgumentParser(description="One weight's gradient, cut at the outputs.")
-    parser.add_argument("--lang", choices=sorted(WORDS), default="en", help="language of the words")
-    parser.add_argument(
-        "--weight", nargs=3, default=("W1", "0", "1"), metavar=("NAME", "I", "J"),
-        help="which weight, rows and columns counted from 0",
-    )  # fmt: skip
-    given = parser.parse_args(argv)
-    name, row, column = given.weight
-    within = (
-        name in ("W1", "W2")
-        and row.isdecimal() and int(row) < SHAPES[name][0]
-        and column.isdecimal() and int(column) < SHAPES[name][1]
-    )  # fmt: skip
-    if not within:
-        parser.error(f"--weight needs W1 0..1 0..1 or W2 0..1 0..2, got {' '.join(given.weight)}")
-
-    found = cut(*make_problem(), name, (int(row), int(column)))
-    console, words = Console(highlight=False), WORDS[given.lang]
-    console.print(terms_table(found, words, f"{name}[{row},{column}]"))
-    console.print(sums_table(found, words))
+    lang, name, (i, j) = parse(argv)
+    found = cut(*make_problem(), name, (i, j))
+    console = Console(highlight=False)
+    console.print(terms_table(found, WORDS[lang], f"{name}[{i},{j}]"))
+    console.print(sums_table(found, WORDS[lang]))
     return found
 
 

@@ -1,6 +1,6 @@
 """A 2-2-1 network learns XOR: two inputs, two hidden neurons, one output, nine numbers.
 
-    python examples/two_two_one.py [--seed 0]
+    python examples/two_two_one.py [--seed 0] [--steps 1000]
 
     h = tanh(x W1 + b1)      two hidden neurons
     y = h W2 + b2            one output, linear
@@ -102,7 +102,7 @@ def end_of(losses: list[float], norm: float, most_steps: int) -> tuple[str, str]
     slope = norm / (2 * math.sqrt(loss))
     if slope < FLAT:
         return "flat", f"slope {slope:.3g} < {FLAT:g} at loss {loss:.4f}"
-    if len(losses) - 1 == most_steps:
+    if len(losses) - 1 >= most_steps:
         return "step limit", f"loss {loss:.3g} >= {TOLERANCE:g}"
     return None
 
@@ -122,19 +122,21 @@ def main(argv: Sequence[str] | None = None) -> list[Attempt]:
     """Train, then print each attempt with its end, the losses and the predictions."""
     parser = argparse.ArgumentParser(description="Trains a 2-2-1 network on XOR.")
     parser.add_argument("--seed", type=int, default=0, help="the weights' seed")
-    seed = parser.parse_args(argv).seed
+    parser.add_argument("--steps", type=int, default=MOST_STEPS, help="the limit of an attempt")
+    given = parser.parse_args(argv)
 
-    attempts = train(seed)
-    print(f"2-2-1 network on XOR, weights from seed {seed}\n")
+    attempts = train(given.seed, most_steps=given.steps)
+    print(f"2-2-1 network on XOR, weights from seed {given.seed}\n")
     for number, attempt in enumerate(attempts, 1):
         steps = len(attempt.losses) - 1
         print(f"attempt {number:<2} {attempt.end} after {steps} steps: {attempt.why}")
     last = attempts[-1]
     show(last)
+    end = f"{last.end}, {last.why}"
     if last.end == "converged":
-        print(f"\nstopped: converged, {last.why}, in attempt {len(attempts)}")
+        print(f"\nstopped: {end}, in attempt {len(attempts)}")
     else:
-        print(f"\nstopped: not converged in {MOST_ATTEMPTS} attempts; the last: {last.why}")
+        print(f"\nstopped: not converged in {MOST_ATTEMPTS} attempts; the last: {end}")
     return attempts
 
 

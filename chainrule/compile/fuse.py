@@ -18,7 +18,7 @@ from chainrule.core.graph import Graph
 from chainrule.core.node import Node
 from chainrule.core.op import Shape
 from chainrule.core.view import View, contiguous
-from chainrule.ops.linear import letters
+from chainrule.ops.linear import Letters, letters
 
 LOOP_KINDS = ("elementwise", "reduction", "random")
 
@@ -284,24 +284,29 @@ def merged_axis(view: View, axes: list[int]) -> tuple[int, int] | None:
     return None if flat is None else (total, flat.strides[0])
 
 
+def walks(own: str, view: View, part: Letters) -> tuple[int, int, int, int] | None:
+    """(extent, step) outside and along the sum of one operand; None when no one step does it.
+
+    Columns must lie side by side: they are read a vector at a time.
+    """
+    outside = part.rows if own == part.a else part.columns
+    free = merged_axis(view, [own.index(q) for q in outside])
+    summed = merged_axis(view, [own.index(q) for q in part.summed])
+    if free is None or summed is None or (own == part.b and free[0] > 1 and free[1] != 1):
+        return None
+    return (*free, *summed)
+
+
 def product_of(node: Node, a: View, b: View) -> Product | None:
     """How a contraction reads its operands; None when it needs them laid out otherwise first."""
     part = letters(node.attrs["spec"])
-    if part.out != part.batch + part.rows + part.columns:
-        return None
-    rows = merged_axis(a, [part.a.index(q) for q in part.rows])
-    columns = merged_axis(b, [part.b.index(q) for q in part.columns])
-    sums = [
-        merged_axis(view, [own.index(q) for q in part.summed])
-        for view, own in ((a, part.a), (b, part.b))
-    ]
-    if rows is None or columns is None or None in sums:
-        return None
-    if columns[0] > 1 and columns[1] != 1:
+    left, right = walks(part.a, a, part), walks(part.b, b, part)
+    if part.out != part.batch + part.rows + part.columns or left is None or right is None:
         return None
     batch = tuple(
         (a.shape[part.a.index(q)], a.strides[part.a.index(q)], b.strides[part.b.index(q)])
         for q in part.batch
     )
-    (k, ka), (_, kb) = sums  # type: ignore[misc]
-    return Product(batch, rows[0], columns[0], k, (rows[1], ka), (kb, columns[1]))
+    return Product(
+        batch, left[0], right[0], left[2], (left[1], left[3]), (right[3], right[1])
+    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from chainrule.compile.fuse import Resolver, product_of
+from chainrule.compile.fuse import Resolver, walks
 from chainrule.core.graph import Graph
 from chainrule.core.node import Node
 from chainrule.core.recording import Recording
@@ -46,15 +46,17 @@ def laid_out(node: Node, tensor: Callable) -> Tensor | None:
     part = letters(node.attrs["spec"])
     if part.out != part.batch + part.rows + part.columns or node.dtype.kind != "f":
         return None
-    resolver = Resolver(Graph((), node.inputs))
-    a, b = resolver.operands(node)
-    if product_of(node, a.view, b.view) is not None:
+    views = [o.view for o in Resolver(Graph((), node.inputs)).operands(node)]
+    wanted = part.batch + part.rows + part.summed, part.batch + part.summed + part.columns
+    operands, specs = [], []
+    for source, own, view, order in zip(node.inputs, part[:2], views, wanted, strict=True):
+        ready = walks(own, view, part) is not None
+        x = tensor(source)
+        operands.append(x if ready else materialise(transpose(x, [own.index(q) for q in order])))
+        specs.append(own if ready else order)
+    if all(x.node is source for x, source in zip(operands, node.inputs, strict=True)):
         return None
-    x, z = (tensor(source) for source in node.inputs)
-    want_a, want_b = part.batch + part.rows + part.summed, part.batch + part.summed + part.columns
-    x = materialise(transpose(x, [part.a.index(q) for q in want_a]))
-    z = materialise(transpose(z, [part.b.index(q) for q in want_b]))
-    return contract(x, z, spec=f"{want_a},{want_b}->{part.out}")
+    return contract(*operands, spec=f"{specs[0]},{specs[1]}->{part.out}")
 
 
 def _rule(fn: Callable) -> Rewrite:

@@ -98,8 +98,7 @@ class Tensor:
         return view
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        value = self.numpy()
-        return value if dtype is None or value.dtype == dtype else value.astype(dtype)
+        return np.array(self.numpy(), dtype, copy=copy)
 
     def item(self) -> Any:
         """The one number of a tensor of one element; ShapeError for more."""

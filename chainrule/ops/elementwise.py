@@ -222,7 +222,7 @@ tanh = elementwise(
 sigmoid = elementwise(
     "sigmoid",
     r"\sigma(#1)",
-    ref=lambda x: np.where(x >= 0, 1 / (1 + np.exp(-x)), 1 - 1 / (1 + np.exp(x))),
+    ref=lambda x: np.where(x >= 0, 1, np.exp(-np.abs(x))) / (1 + np.exp(-np.abs(x))),
     deriv=lambda x, y: y * (1 - y),
     body=approximate.sigmoid,
     takes="float",

@@ -10,7 +10,7 @@ from chainrule.core.errors import ArgumentError, DtypeError, ShapeError
 from chainrule.core.op import Op, Spec, register, sample
 from chainrule.core.tensor import Tensor, as_tensor
 from chainrule.ops.elementwise import cast, equal
-from chainrule.ops.move import expand_dims
+from chainrule.ops.move import expand_dims, normal_axis
 
 arange_op = register(
     Op(
@@ -27,11 +27,15 @@ def arange(count: int, dtype: Any = "int64") -> Tensor:
     return arange_op(count=count, dtype=np.dtype(dtype).name)
 
 
-def _infer_take(x: Any, ids: Any, axis: int) -> Spec:
+def _check(name: str, x: Any, ids: Any, axis: int) -> None:
     if ids.dtype.kind not in "iu":
-        raise DtypeError(f"take needs integer positions, got {ids.dtype}")
+        raise DtypeError(f"{name} needs integer positions, got {ids.dtype}")
     if not 0 <= axis < len(x.shape):
         raise ShapeError(f"axis {axis} is out of range for shape {x.shape}")
+
+
+def _infer_take(x: Any, ids: Any, axis: int) -> Spec:
+    _check("take", x, ids, axis)
     return Spec(x.shape[:axis] + ids.shape + x.shape[axis + 1 :], x.dtype)
 
 
@@ -54,6 +58,7 @@ def _ref_scatter(g: np.ndarray, ids: np.ndarray, axis: int, extent: int) -> np.n
 
 
 def _infer_scatter(g: Any, ids: Any, axis: int, extent: int) -> Spec:
+    _check("scatter_add", g, ids, axis if ids.shape else 0)
     if g.shape[axis : axis + len(ids.shape)] != tuple(ids.shape):
         raise ShapeError(f"scatter_add needs rows like its positions, got {g.shape}, {ids.shape}")
     return Spec(g.shape[:axis] + (extent,) + g.shape[axis + len(ids.shape) :], g.dtype)
@@ -66,7 +71,9 @@ take_op = register(
         name="take",
         kind="index",
         tex=r"#1[#2]",
-        ref=lambda x, ids, axis: np.take(x, _within(ids, x.shape[axis]), axis=axis),
+        ref=lambda x, ids, axis: np.asarray(
+            np.take(x, _within(ids, x.shape[axis]), axis=axis)  # a number for a single position
+        ),
         infer=_infer_take,
         linear=(0,),
         vjp=lambda g, y, x, ids, axis: (
@@ -100,7 +107,7 @@ def take(x: Any, ids: Any, axis: int = 0) -> Tensor:
     ArgumentError for a position outside 0..extent-1.
     """
     x = as_tensor(x)
-    return take_op(x, ids, axis=axis % max(x.ndim, 1))
+    return take_op(x, ids, axis=normal_axis(axis, x.ndim))
 
 
 def one_hot(ids: Any, classes: int, dtype: Any = "float32") -> Tensor:

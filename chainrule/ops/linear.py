@@ -146,7 +146,13 @@ def matmul(x: Any, z: Any) -> Tensor:
     if x.ndim == 1:
         lead = ascii_lowercase[: z.ndim - 2]
         return contract(x, z, spec=f"z,{lead}zy->{lead}y")
-    shape = np.broadcast_shapes(x.shape[:-2], z.shape[:-2])
+    try:
+        shape = np.broadcast_shapes(x.shape[:-2], z.shape[:-2])
+    except ValueError:
+        raise ShapeError(
+            f"matmul needs leading axes that broadcast, got {x.shape} @ {z.shape}",
+            mend="axes before the last two must be equal or 1, counted from the last",
+        ) from None
     x, z = broadcast_to(x, shape + x.shape[-2:]), broadcast_to(z, shape + z.shape[-2:])
     lead = ascii_lowercase[: len(shape)]
     return contract(x, z, spec=f"{lead}xz,{lead}zy->{lead}xy")

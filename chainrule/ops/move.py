@@ -20,8 +20,15 @@ def movement(name: str, tex: str, **fields: Any) -> Op:
     return register(Op(name=name, kind="movement", tex=tex, linear=(0,), **fields))
 
 
+def normal_axis(axis: int, ndim: int) -> int:
+    """`axis` counted from the first; ArgumentError when it is none of `ndim` axes."""
+    if not -ndim <= axis < ndim:
+        raise ArgumentError(f"axis {axis} is out of range for {ndim} axes")
+    return int(axis % ndim)
+
+
 def _infer_reshape(x: Any, shape: Shape) -> Spec:
-    if np.prod(shape, dtype=np.int64) != np.prod(x.shape, dtype=np.int64):
+    if min((*shape, 0)) < 0 or np.prod(shape, dtype=np.int64) != np.prod(x.shape, dtype=np.int64):
         raise ShapeError(f"reshape keeps the number of elements, got {x.shape} to {shape}")
     return Spec(shape, x.dtype)
 
@@ -40,7 +47,7 @@ reshape_op = movement(
 def reshape(x: Any, *shape: Any) -> Tensor:
     """The same elements in row-major order under `shape`; one extent may be -1."""
     x = as_tensor(x)
-    wanted = tuple(shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
+    wanted = tuple(shape if len(shape) != 1 or hasattr(shape[0], "__index__") else shape[0])
     if -1 in wanted:
         rest = int(np.prod([n for n in wanted if n != -1], dtype=np.int64))
         if wanted.count(-1) > 1 or rest == 0 or x.size % rest:
@@ -69,7 +76,7 @@ transpose_op = movement(
 def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
     """Axis `d` of the result is axis `axes[d]` of `x`; all reversed when not given."""
     x = as_tensor(x)
-    order = range(x.ndim)[::-1] if axes is None else [a % max(x.ndim, 1) for a in axes]
+    order = range(x.ndim)[::-1] if axes is None else [normal_axis(a, x.ndim) for a in axes]
     return transpose_op(x, axes=tuple(order))
 
 
@@ -200,7 +207,7 @@ def pad(x: Any, width: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
 def expand_dims(x: Any, axis: int = 0) -> Tensor:
     """A new axis of extent 1 at `axis`."""
     x = as_tensor(x)
-    at = axis % (x.ndim + 1)
+    at = normal_axis(axis, x.ndim + 1)
     return reshape(x, (*x.shape[:at], 1, *x.shape[at:]))
 
 
@@ -213,9 +220,7 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     given = sum(part is not None and part is not Ellipsis for part in parts)
     if given > x.ndim:
         raise ArgumentError(f"{given} indices for a tensor of shape {x.shape}")
-    if Ellipsis not in parts:
-        parts.append(Ellipsis)
-    at = parts.index(Ellipsis)
+    at = next((i for i, part in enumerate(parts) if part is Ellipsis), len(parts))
     parts[at : at + 1] = [slice(None)] * (x.ndim - given)
     start, stop, step, shape = [], [], [], []
     axis = 0
@@ -236,7 +241,7 @@ def _range(part: Any, extent: int, shape: Shape) -> tuple[int, int, int, bool]:
         if s < 1:
             raise ArgumentError(f"slices need steps >= 1, got {part}")
         return a, max(a, b), s, True
-    if isinstance(part, bool) or not hasattr(part, "__index__"):
+    if not _names_one(part):
         raise ArgumentError(
             f"an index is an integer, a slice, None or ..., got {part!r}",
             mend="cr.take(x, positions, axis) reads by an array",
@@ -245,3 +250,11 @@ def _range(part: Any, extent: int, shape: Shape) -> tuple[int, int, int, bool]:
     if not -extent <= i < extent:
         raise ArgumentError(f"index {i} is out of range for an axis of {extent} in {shape}")
     return i % extent, i % extent + 1, 1, False
+
+
+def _names_one(part: Any) -> bool:
+    """Whether `part` is one integer; arrays and bools have `__index__` too."""
+    dtype = getattr(part, "dtype", None)
+    if dtype is not None:
+        return dtype.kind in "iu" and part.shape == ()
+    return hasattr(part, "__index__") and not isinstance(part, bool)

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.dtypes import DTYPES, as_dtype, is_float
-from chainrule.core.errors import ArgumentError, DtypeError, ShapeError
+from chainrule.core.errors import DtypeError, ShapeError
 from chainrule.core.op import Op, Spec, register, sample
 from chainrule.core.tensor import Tensor, as_tensor
 from chainrule.ops.elementwise import cast, equal
-from chainrule.ops.move import broadcast_to, reshape
+from chainrule.ops.move import broadcast_to, normal_axis, reshape
 
 Axes = int | Sequence[int] | None
 
@@ -54,11 +54,8 @@ def reduction(
 
 def normal_axes(axis: Axes, ndim: int) -> tuple[int, ...]:
     """`axis` as sorted positions >= 0; None means all. ArgumentError when out of range."""
-    axes = range(ndim) if axis is None else [axis] if isinstance(axis, int) else axis
-    for a in axes:
-        if not -ndim <= a < ndim:
-            raise ArgumentError(f"axis {a} is out of range for {ndim} axes")
-    return tuple(sorted({a % ndim for a in axes}))
+    axes = range(ndim) if axis is None else [axis] if hasattr(axis, "__index__") else axis
+    return tuple(sorted({normal_axis(a, ndim) for a in axes}))
 
 
 def kept_shape(shape: Sequence[int], axis: Sequence[int]) -> tuple[int, ...]:

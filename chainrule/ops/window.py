@@ -65,6 +65,13 @@ def _ref_unwindows(x: np.ndarray, extent: Shape, **attrs: Any) -> np.ndarray:
     return y
 
 
+def _infer_unwindows(x: Any, extent: Shape, **attrs: Any) -> Spec:
+    shape = _folded(x.shape, extent, attrs["axes"])
+    if x.shape != (wanted := _view(shape, **attrs).shape):
+        raise ShapeError(f"unwindows to {shape} needs windows of shape {wanted}, got {x.shape}")
+    return Spec(shape, x.dtype)
+
+
 def _folded(shape: Shape, extent: Shape, axes: Shape) -> Shape:
     at = max(axes) + 1
     rest = list(shape[:at] + shape[at + len(axes) :])
@@ -96,7 +103,7 @@ unwindows = register(
         kind="window",
         tex=r"\mathrm{win}^{\top}(#1)",
         ref=_ref_unwindows,
-        infer=lambda x, extent, **a: Spec(_folded(x.shape, extent, a["axes"]), x.dtype),
+        infer=_infer_unwindows,
         linear=(0,),
         vjp=lambda g, y, x, extent, **a: (windows(g, **a),),
         lower=lambda view, **a: None,  # it adds, so it is no view
