@@ -63,5 +63,6 @@ from chainrule.grad.forward import hvp, jvp
 from chainrule.grad.reverse import grad, gradient, value_and_grad, vjp
 from chainrule.grad.vmap import vmap
 from chainrule.compile.jit import jit
+from chainrule.train import optim
 
 __version__ = "0.1.0"

@@ -33,9 +33,8 @@ import numpy as np
 
 import chainrule as cr
 from chainrule.data import xor
-from chainrule.train.optim import Adam
 
-OPTIMISER = Adam(0.05)
+OPTIMISER = cr.optim.Adam(0.05)
 TOLERANCE, FLAT = 1e-6, 0.005
 MOST_STEPS, MOST_ATTEMPTS = 1000, 10
 

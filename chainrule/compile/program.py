@@ -249,7 +249,7 @@ class Native:
 def _owned(arrays: list[np.ndarray], i: int) -> np.ndarray:
     """The array if nothing else refers to it, else a copy: a view taken from it stays as it is."""
     array = arrays[i]
-    shared = sys.getrefcount(array) > 4  # the tensor, the list, this name, the call
+    shared = sys.getrefcount(array) > 5  # the tensor, the list, the table, this name, the call
     if shared or not array.flags.writeable or array.base is not None:
         array = arrays[i] = array.copy()
     return array

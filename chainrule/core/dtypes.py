@@ -53,13 +53,14 @@ def as_array(value: Any) -> np.ndarray:
             f"an array of dtype {array.dtype} cannot become a Tensor",
             mend="np.asarray(value, dtype='float32')",
         )
-    return array
+    return array.astype(DTYPES[array.dtype.name], copy=False)  # in this machine's byte order
 
 
 def scalar_fits(value: bool | int | float, dtype: np.dtype) -> bool:
-    """Whether a Python number may take `dtype` without changing its kind."""
+    """Whether a Python number may take `dtype` without changing its kind or wrapping round."""
     if isinstance(value, bool):
         return True
     if isinstance(value, int):
-        return dtype.kind != "b"
+        info = np.iinfo(dtype) if dtype.kind in "iu" else None
+        return dtype.kind != "b" and (info is None or info.min <= value <= info.max)
     return is_float(dtype)

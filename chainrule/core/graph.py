@@ -112,6 +112,13 @@ def _statement(line: ast.stmt, names: dict[str, Any], recording: Recording) -> t
     if call.func.id not in OPS:
         raise UnknownNameError("op", call.func.id, OPS)
     inputs = [names[part.id] for part in call.args]  # type: ignore[attr-defined]
-    attrs = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
+    attrs = {word.arg: ast.literal_eval(_Infinite().visit(word.value)) for word in call.keywords}
     tensor = recording.apply(OPS[call.func.id], inputs, attrs)  # type: ignore[arg-type]
     return line.targets[0].id, tensor  # type: ignore[union-attr, attr-defined]
+
+
+class _Infinite(ast.NodeTransformer):
+    """The names inf and nan, as Python prints such floats, as constants."""
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return ast.Constant(float(node.id)) if node.id in ("inf", "nan") else node

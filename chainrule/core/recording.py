@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.core.dtypes import is_float
 from chainrule.core.errors import GradientError, user_place
 from chainrule.core.node import Node, Origin, topological
 from chainrule.core.op import Op, Spec, register
@@ -61,7 +62,9 @@ def bind(op: Op, *args: Any, **attrs: Any) -> Tensor:
     if recording is None:
         op.infer(*tensors, **attrs)
         return Tensor.of(op.ref(*[t.numpy() for t in tensors], **attrs), None, None)
-    return recording.apply(op, tensors, attrs)
+    result = recording.apply(op, tensors, attrs)
+    result.weak = bool(tensors) and all(t.weak for t in tensors) and is_float(result.dtype)
+    return result
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from chainrule.core.op import Op
 from chainrule.core.recording import Recording
 from chainrule.core.tensor import Tensor, as_tensor
 from chainrule.core.tree import flatten, unflatten
+from chainrule.ops.elementwise import cast, less, where
 from chainrule.ops.index import arange, take_op
 from chainrule.ops.linear import contract
 from chainrule.ops.move import broadcast_to, reshape, transpose
@@ -76,8 +77,10 @@ def _index(op: Op, node: Node, inputs: list, flags: list, size: int) -> Tensor:
         return transpose(out, order)
     x, ids = _spread(x, flags[0], size), _spread(ids, flags[1], size)
     extent = x.shape[axis + 1] if op is take_op else node.attrs["extent"]
-    rows = reshape(arange(size, ids.dtype), (size,) + (1,) * (ids.ndim - 1))
-    ids = ids + rows * extent
+    ids = cast(ids, "int64")
+    rows = reshape(arange(size), (size,) + (1,) * (ids.ndim - 1))
+    # A position outside its own example must not read another's.
+    ids = where(less(ids, 0), -1, where(less(ids, extent), ids + rows * extent, -1))
     front = [0, *range(axis + 1, axis + 1 + (1 if op is take_op else ids.ndim - 1))]
     lead, rest = range(1, axis + 1), range(front[-1] + 1, x.ndim)
     moved = transpose(x, [*front, *lead, *rest])

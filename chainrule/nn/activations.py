@@ -8,7 +8,7 @@ from typing import Any
 from chainrule.core.errors import ArgumentError, UnknownNameError
 from chainrule.core.tensor import Tensor, as_tensor
 from chainrule.ops.composite import log_softmax, softmax, softplus
-from chainrule.ops.elementwise import exp, greater, negative, relu, sigmoid, tanh, where
+from chainrule.ops.elementwise import exp, greater, multiply, relu, sigmoid, tanh, where
 
 ACTIVATIONS: dict[str, Callable[[Any], Tensor]] = {
     "log_softmax": log_softmax,
@@ -35,7 +35,7 @@ def linear(x: Any) -> Tensor:
 @activation
 def leaky_relu(x: Any) -> Tensor:
     """x where it is positive, else 0.2 x, so that a gradient flows on both sides."""
-    return where(greater(x, 0), x, as_tensor(x) * 0.2)
+    return where(greater(x, 0), x, multiply(x, 0.2))
 
 
 @activation
@@ -47,7 +47,8 @@ def elu(x: Any) -> Tensor:
     """
     # The branch not taken is computed too: exp of a large x would give inf there, and 0 * inf
     # is NaN in the gradient.
-    return where(greater(x, 0), x, exp(negative(relu(negative(x)))) - 1)
+    positive = greater(x, 0)
+    return where(positive, x, exp(where(positive, 0.0, x)) - 1)
 
 
 @activation

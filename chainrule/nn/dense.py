@@ -1,31 +1,28 @@
-"""Dense. Read next: `conv.py`."""
+"""Dense and Activation. Read next: `conv.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from chainrule.core.errors import ArgumentError, ShapeError
 from chainrule.core.tensor import Tensor
-from chainrule.nn.activations import activation as activation_of
-from chainrule.nn.initializers import initializer
+from chainrule.nn.activations import activate, activation_name
+from chainrule.nn.checks import needs_axes, needs_width, positive
+from chainrule.nn.initializers import find_initializer
 from chainrule.nn.module import Module
-
-
-def positive(value: Any, what: str) -> int:
-    """`value` if it is an integer >= 1; ArgumentError otherwise."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ArgumentError(f"{what} is an integer >= 1, got {value!r}")
-    return value
+from chainrule.ops.linear import matmul
 
 
 class Dense(Module):
     r"""Affine map $y = x W + b$ of the last axis onto `units` features, then `activation`.
 
     `kernel` is (features, units), Glorot uniform; `bias` is (units,), zero.
+    ShapeError for an input of other features than it was built for.
     """
 
-    sample = {"args": (4,), "input": (2, 3)}  # noqa: RUF012
+    sample = dict(args=(4,), kwargs=dict(activation="tanh"), input=(2, 3))
+    kernel: Tensor
+    bias: Tensor
 
     def __init__(
         self,
@@ -34,22 +31,40 @@ class Dense(Module):
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
+        name: str | None = None,
     ):
+        super().__init__(name)
         self.units = positive(units, "Dense: units")
-        activation_of(activation), initializer(kernel_initializer), initializer(bias_initializer)
-        self.activation, self.use_bias = activation, use_bias
+        self.activation = activation_name(activation, "Dense")
+        self.use_bias = bool(use_bias)
+        for given in (kernel_initializer, bias_initializer):
+            find_initializer(given, "Dense")
         self.kernel_initializer, self.bias_initializer = kernel_initializer, bias_initializer
 
     def build(self, shape: tuple[int, ...]) -> None:
-        if len(shape) < 2:
-            raise ShapeError(
-                f"Dense needs (batch, ..., features), got shape {shape}", mend="x[None]"
-            )
-        self.kernel = self.parameter("kernel", (shape[-1], self.units), self.kernel_initializer)
+        """The kernel for `shape[-1]` features."""
+        needs_axes(self, shape, "(batch, ..., features)", at_least=2)
+        self.parameter("kernel", (shape[-1], self.units), self.kernel_initializer)
         if self.use_bias:
-            self.bias = self.parameter("bias", (self.units,), self.bias_initializer)
+            self.parameter("bias", (self.units,), self.bias_initializer)
 
     def call(self, x: Tensor) -> Tensor:
-        self.check_width(x, -1, self.kernel.shape[0])
-        y = x @ self.kernel
-        return activation_of(self.activation)(y + self.bias if self.use_bias else y)
+        """(batch, ..., features) to (batch, ..., units)."""
+        needs_axes(self, x.shape, "(batch, ..., features)", at_least=2)
+        needs_width(self, x.shape, self.kernel.shape[0], "features")
+        y: Any = matmul(x, self.kernel)
+        return activate(self.activation, y + self.bias if self.use_bias else y)
+
+
+class Activation(Module):
+    """The function `activation` of each element (of each row for softmax); no parameters."""
+
+    sample = dict(args=("sigmoid",), input=(2, 3))
+
+    def __init__(self, activation: str | Callable, name: str | None = None):
+        super().__init__(name)
+        self.activation = activation_name(activation, "Activation")
+
+    def call(self, x: Tensor) -> Tensor:
+        """An output of the input's shape."""
+        return activate(self.activation, x)

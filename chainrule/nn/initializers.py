@@ -25,7 +25,7 @@ INITIALIZERS: dict[str, Initializer] = {}
 
 def initializer(function: Initializer) -> Initializer:
     """Register `function` under its name."""
-    INITIALIZERS[function.__name__] = function  # type: ignore[attr-defined]
+    INITIALIZERS[function.__name__] = function
     return function
 
 

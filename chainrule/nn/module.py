@@ -1,206 +1,283 @@
-"""`Module`: parameters, state and children as plain attributes, and a pytree of them.
+"""`Module`: parameters, state, children and configuration, and a call that computes.
 
-A tensor attribute is a parameter, a `State` is state, a module (or a tuple of them) is a child,
-all else is configuration. A subclass writes `build(shape)`, which makes parameters for inputs
-of that shape, and `call(x)`. Read next: `dense.py`.
+A layer is a subclass with `build(shape)`, which makes its parameters, and `call(x)`, which uses
+them. What an attribute is follows from its value: a Tensor is a trainable parameter, a State is
+renewed by assignment, a Module (or a list, tuple or dict of them) is a child, all else is
+configuration. Read next: `dense.py`.
 """
 
 from __future__ import annotations
 
 import inspect
-import re
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
 
-from chainrule.core.errors import GradientError, ShapeError
+from chainrule.core.dtypes import DEFAULT, is_float
+from chainrule.core.errors import ArgumentError, ChainruleError, GradientError, ShapeError
 from chainrule.core.recording import Recording, current, layer_path, layer_scope, paused
-from chainrule.core.tensor import State, Tensor, as_tensor
-from chainrule.core.tree import register_tree
-from chainrule.nn.initializers import Initializer, initializer
-from chainrule.ops.random import fold_in, key
+from chainrule.core.tensor import State, Tensor
+from chainrule.core.tree import flatten, register_tree, tree_map
+from chainrule.nn.initializers import find_initializer
+from chainrule.nn.inputs import inputs_of, shapes_of, tensors_of
+from chainrule.nn.names import check_name, snake_case
+from chainrule.nn.parts import freeze, held, join, named_tensors, outline, split, within
+from chainrule.nn.randomness import initial_key
+from chainrule.ops.elementwise import cast
 
+LAYERS: dict[str, type[Module]] = {}
+_INTERNAL = frozenset({"_parts", "_built", "_named", "_copied", "_ready"})
 _local = threading.local()
 
 
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Parameters made inside the block are drawn from `seed` and their own path."""
-    before = getattr(_local, "seed", 0)
-    _local.seed = seed
-    try:
-        yield
-    finally:
-        _local.seed = before
+class ModuleType(type):
+    """The class of Module classes: construction is never recorded, whatever records around it."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        with paused():
+            module = super().__call__(*args, **kwargs)
+        module._ready = True
+        return module
 
 
-def snake_case(name: str) -> str:
-    """Keras's name for a layer of a class.
+class Module(metaclass=ModuleType):
+    """A computation with parameters; a pytree of its parameters and states.
 
-    >>> snake_case("MaxPooling2D"), snake_case("BatchNormalization")
-    ('max_pooling2d', 'batch_normalization')
+    Subclasses write `call(self, x)` or `call(self, x, *, training=False)`, and where they have
+    parameters `build(self, shape)`. A layer of the library also carries `sample`, by which the
+    tests build and check it: `dict(args=..., kwargs=..., input=shape)`.
+
+    >>> class Scale(Module):
+    ...     def build(self, shape):
+    ...         self.parameter("factor", shape[-1:], "ones")
+    ...     def call(self, x):
+    ...         return x * self.factor
+    >>> Scale()(np.float32([[1, 2]]))
+    Tensor([[1., 2.]], dtype=float32)
     """
-    return re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", name).lower()
 
-
-class Module:
-    """A function with parameters; see the module's docstring for how to write one."""
-
-    sample: ClassVar[dict[str, Any]] = {}  # the generic tests build and check this one
+    __slots__ = ("__dict__", "__weakref__", "_built", "_copied", "_named", "_parts", "_ready")
+    untracked: ClassVar[tuple[str, ...]] = ()  # attributes that are no part of the computation
+    takes_integers: ClassVar[bool] = False  # whether integer input means positions, not numbers
+    _takes_training: ClassVar[bool] = False
     name: str
-    built: bool
+    _parts: tuple[str, ...]
+    _built: bool
+    _named: bool
+    _copied: bool
+    _ready: bool
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
+    def __init_subclass__(cls) -> None:
         cls._takes_training = "training" in inspect.signature(cls.call).parameters
+        if "sample" in vars(cls):
+            LAYERS[cls.__name__] = cls
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        made = super().__new__(cls)
-        made.__dict__["name"] = snake_case(cls.__name__)
-        made.__dict__["built"] = False
-        return made
+        module = object.__new__(cls)
+        module._parts, module._ready = (), False
+        module._built = cls.build is Module.build
+        module._named = module._copied = False
+        vars(module)["name"] = snake_case(cls.__name__)
+        return module
 
-    def build(self, shape: tuple[int, ...]) -> None:
-        """Make the parameters for inputs of `shape` (batch first); nothing by default."""
+    def __init__(self, name: str | None = None):
+        if name is not None:
+            self.name = name
+
+    def build(self, shape: Any) -> None:
+        """Make the parameters for an input of `shape`: calls of `parameter` and `state`."""
 
     def call(self, x: Any) -> Any:
-        """The layer's output for `x`."""
-        raise NotImplementedError(f"{type(self).__name__} has no call(self, x)")
+        """The output for `x`, whose float arrays are Tensors of the parameters' dtype."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method call(self, x)")
 
     def __call__(self, x: Any, *, training: bool = False) -> Any:
-        x = x if isinstance(x, tuple | list | dict) else as_tensor(x)
-        with layer_scope(self.name) if self.name else nullcontext():
-            if not self.built:
-                with paused():
-                    self.build(getattr(x, "shape", ()))
-                self.__dict__["built"] = True
-            if self._takes_training:
-                return self.call(x, training=training)  # type: ignore[call-arg]
-            return self.call(x)
+        """`call(x)`, after building on the first call; errors name the layer."""
+        if not isinstance(training, bool | np.bool_):
+            raise ArgumentError(
+                f"{self.name}: training must be True or False, got {type(training).__name__}",
+                mend='inside jit, name it: cr.jit(fn, static=("training",))',
+            )
+        depth = getattr(_local, "depth", 0)
+        _local.depth = depth + 1
+        try:
+            # A model called from outside adds no step, so that paths are "conv2d", the same in
+            # errors, in named_parameters and wherever the model is put to use.
+            whole = depth == 0 and self._has_children()
+            with nullcontext() if whole else layer_scope(self.name):
+                return self._run(x, bool(training), depth == 0)
+        finally:
+            _local.depth = depth
+
+    def _run(self, x: Any, training: bool, outermost: bool) -> Any:
+        try:
+            x = tensors_of(x)
+            if not self._built:
+                self._build(x)
+            x = self._cast(x, outermost)
+            return self.call(x, training=training) if self._takes_training else self.call(x)  # type: ignore[call-arg]
+        except ChainruleError as error:
+            path = layer_path()
+            if path and not error.message.startswith((f"{path}: ", f"{path}/")):
+                error.message = f"{path}: {error.message}"
+            raise
+
+    def _build(self, x: Any) -> None:
+        if self._copied and current() is not None:
+            raise GradientError(
+                f"{self.name} is not built, and a transform works on a copy of it: the new "
+                "parameters would be lost",
+                mend="model.build_for(x.shape) before the transform",
+            )
+        with paused():
+            self.build(shapes_of(x))
+        self._built = True
+
+    def _cast(self, x: Any, outermost: bool) -> Any:
+        """Float input in the dtype of the parameters; a layer that counts takes ints as numbers."""
+        model = self._has_children()
+        if model and not outermost:
+            return x
+        tensors = [t for t in flatten(self)[0] if isinstance(t, Tensor) and is_float(t.dtype)]
+        if not model and not tensors:
+            return x
+        dtype = tensors[0].dtype if tensors else DEFAULT
+        kinds = "f" if model or self.takes_integers else "fiub"
+        return tree_map(lambda t: cast(t, dtype) if t.dtype.kind in kinds else t, x)
+
+    def build_for(self, shape: Any, dtype: Any = "float32") -> Module:
+        """This module, built for input of `shape` (the batch included) without any computing.
+
+        Several inputs have a dict or a list of shapes, as they have one of arrays.
+        """
+        with Recording(concrete=False) as recording:
+            self(inputs_of(recording, shape, dtype))
+        return self
+
+    def parameter(self, name: str, shape: Iterable[int], init: Any) -> Tensor:
+        """Make the trainable attribute `name`; its values depend on the seed and its path only.
+
+        One that is there already, of this shape, stays. For use in `build`.
+        """
+        shape = tuple(shape)
+        if not self._ready:
+            raise ArgumentError(
+                f"{self.name}: the path that seeds parameter {name!r} is not known in __init__",
+                mend="make it in build(self, shape)",
+            )
+        values = find_initializer(init, self.name)
+        path = f"{layer_path() or self.name}/{name}"
+        return self._keep(name, shape, lambda: Tensor(values(initial_key(path), shape)))
+
+    def state(self, name: str, shape: Iterable[int], fill: Any = 0.0) -> State:
+        """Make the attribute `name`, a State of `fill` that assignment renews."""
+        shape = tuple(shape)
+        kept = self._keep(name, shape, lambda: State(np.full(shape, fill, _dtype(fill))))
+        assert isinstance(kept, State)
+        return kept
+
+    def _keep(self, name: str, shape: tuple, make: Callable[[], Tensor]) -> Tensor:
+        kept = vars(self).get(name)
+        if not isinstance(kept, Tensor):
+            with paused():
+                kept = make()
+                setattr(self, name, kept)
+        if kept.shape != shape:
+            raise ShapeError(
+                f"{self.name}: {name} is needed as {shape}, and is {kept.shape}",
+                mend="an initializer that keeps to the shape, or a new layer for the new input",
+            )
+        return kept
+
+    def named_parameters(self) -> dict[str, Tensor]:
+        """Each trainable tensor under its path, "conv2d/kernel"."""
+        return named_tensors(self, lambda tensor: not isinstance(tensor, State))
+
+    def named_states(self) -> dict[str, State]:
+        """Each State under its path, "batch_normalization/moving_mean"."""
+        return named_tensors(self, lambda tensor: isinstance(tensor, State))  # type: ignore[return-value]
+
+    @property
+    def built(self) -> bool:
+        """Whether this module and all below it have their parameters."""
+        return self._built and all(child.built for child in self._children())
+
+    def _children(self) -> Iterable[Module]:
+        return (part for _, part in held(self) if isinstance(part, Module))
+
+    def _has_children(self) -> bool:
+        return next(iter(self._children()), None) is not None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        held = self.__dict__.get(name)
-        if isinstance(held, State) and not isinstance(value, State):
-            held.renew(value)
+        if name in _INTERNAL:
+            object.__setattr__(self, name, value)
+            return
+        before = vars(self).get(name)
+        if isinstance(before, State) and value is not None and not isinstance(value, State):
+            before.renew(value)
+            return
+        if name in self.untracked or value is before is not None:
+            vars(self)[name] = value
             return
         if current() is not None:
             raise GradientError(
-                f"{type(self).__name__}.{name} is assigned while something records: it would "
-                "be lost",
-                mend="make it a state: self.x = self.state('x', shape, 0)",
+                f"{self.name}.{name} was assigned while its call is recorded: it would be set "
+                "once, not at each call",
+                mend="return the value, or make it a State in build: self.state(...)",
             )
-        if isinstance(value, Module) and value.name == snake_case(type(value).__name__):
-            value.__dict__["name"] = name
-        self.__dict__[name] = tuple(value) if isinstance(value, list) else value
+        self._hold(name, freeze(value))
 
-    def parameter(
-        self, name: str, shape: Sequence[int], init: str | float | Initializer
-    ) -> Tensor:
-        """A new float32 parameter, drawn from the seed and the path `layer/name`."""
-        path = f"{layer_path()}/{name}"
-        with paused():
-            place = fold_in(key(getattr(_local, "seed", 0)), path)
-            return Tensor(np.array(initializer(init)(place, tuple(shape)), np.float32))
+    def _hold(self, name: str, value: Any) -> None:
+        parts = dict(within(value))
+        if name == "name":
+            check_name(value)
+            self._named = True
+        elif parts:
+            for suffix, part in parts.items():
+                if isinstance(part, Module):
+                    part.suggest_name(name + suffix)
+        else:
+            _check_static(self.name, name, value)
+        if bool(parts) != (name in self._parts):
+            others = tuple(other for other in self._parts if other != name)
+            self._parts = (*others, name) if parts else others
+        vars(self)[name] = value
 
-    def state(self, name: str, shape: Sequence[int], fill: float = 0.0) -> State:
-        """A new float32 state of one value throughout."""
-        return State(np.full(tuple(shape), fill, np.float32))
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        self._parts = tuple(other for other in self._parts if other != name)
 
-    def build_for(self, shape: Sequence[int], dtype: Any = "float32") -> None:
-        """Build the whole module by shape propagation; no numbers are computed.
-
-        `shape` is an input's, with any batch size.
-        """
-        blank = np.broadcast_to(np.zeros((), dtype), tuple(shape))
-        with Recording(concrete=False) as recording:
-            self(recording.input(Tensor(blank)))
-
-    def children(self) -> Iterator[Module]:
-        """The modules directly inside."""
-        for value in self.__dict__.values():
-            yield from _modules(value)
-
-    def named_parameters(self) -> dict[str, Tensor]:
-        """Parameters by path: {"dense/kernel": ...}."""
-        return {n: t for n, t in self._named("") if not isinstance(t, State)}
-
-    def named_states(self) -> dict[str, State]:
-        """State by path."""
-        return {n: t for n, t in self._named("") if isinstance(t, State)}
-
-    def _named(self, path: str) -> Iterator[tuple[str, Tensor]]:
-        for name, value in self.__dict__.items():
-            if isinstance(value, Tensor):
-                yield f"{path}{name}", value
-            for child in _modules(value):
-                yield from child._named(f"{path}{child.name}/")
-
-    def check_width(self, x: Any, axis: int, wanted: int) -> None:
-        """ShapeError unless `x` has the extent along `axis` this layer was built for."""
-        if x.shape[axis] != wanted:
-            raise ShapeError(
-                f"{layer_path() or self.name} was built for {wanted} features, got input of "
-                f"shape {x.shape}",
-                mend=f"give it {wanted} features along axis {axis}, or build a new layer",
-            )
+    def suggest_name(self, name: str) -> None:
+        """Take `name`, unless this module has been named already."""
+        if not self._named:
+            self.name = name
 
     def __repr__(self) -> str:
-        config = ", ".join(
-            f"{name}={getattr(value, '__name__', value)!r}".replace("'", "")
-            for name, value in self.__dict__.items()
-            if name not in ("name", "built") and not isinstance(value, Tensor)
-            and not any(True for _ in _modules(value)) and value is not None
+        return outline(self)
+
+
+register_tree(Module, split, lambda layout, leaves: join(layout, leaves))
+
+
+def _check_static(who: str, name: str, value: Any) -> None:
+    if isinstance(value, np.ndarray):
+        raise ArgumentError(
+            f"{who}.{name}: an array is neither a parameter nor configuration",
+            mend="cr.Tensor(array) to train it, cr.State(array) to keep it",
         )
-        rows = [f"{type(self).__name__}({config})"]
-        rows += [f"  {n}: {t.dtype}{list(t.shape)}" for n, t in self.__dict__.items()
-                 if isinstance(t, Tensor)]
-        for child in self.children():
-            rows += ["  " + row for row in f"{child.name}: {child!r}".splitlines()]
-        return "\n".join(rows)
-
-
-def _modules(value: Any) -> Iterator[Module]:
-    if isinstance(value, Module):
-        yield value
-    elif isinstance(value, tuple | list):
-        for part in value:
-            yield from _modules(part)
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from _modules(part)
-
-
-def _holds_leaves(value: Any) -> bool:
-    return isinstance(value, Tensor) or any(True for _ in _modules(value))
-
-
-def _split(module: Module) -> tuple[list, tuple]:
-    moving = [n for n, v in module.__dict__.items() if _holds_leaves(v)]
-    fixed = tuple((n, _frozen(v)) for n, v in module.__dict__.items() if n not in moving)
-    return [module.__dict__[n] for n in moving], (type(module), tuple(moving), fixed)
-
-
-class _Frozen(tuple):
-    """A configuration that does not hash, held by identity beside its text."""
-
-
-def _frozen(value: Any) -> Any:
     try:
         hash(value)
     except TypeError:
-        return _Frozen((repr(value),))
-    return value
+        raise ArgumentError(
+            f"{who}.{name}: configuration must be hashable, since jit compiles for it; got "
+            f"{type(value).__name__}",
+            mend="a tuple; or list the name in the class's `untracked`",
+        ) from None
 
 
-def _join(aux: tuple, children: list) -> Module:
-    cls, moving, fixed = aux
-    made = object.__new__(cls)
-    made.__dict__.update(fixed)
-    made.__dict__.update(zip(moving, children, strict=True))
-    return made
-
-
-register_tree(Module, _split, _join)
+def _dtype(fill: Any) -> np.dtype:
+    found = np.asarray(fill).dtype
+    return DEFAULT if isinstance(fill, float) or found == np.float64 else found

@@ -63,5 +63,3 @@ def layer_key() -> Tensor:
     own, calls = scope
     calls[path] = calls.get(path, 0) + 1
     return fold_in(fold_in(own, path), calls[path] - 1)
-
-

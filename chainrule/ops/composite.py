@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from chainrule.core.tensor import Tensor, as_tensor
-from chainrule.ops.elementwise import absolute, exp, log, negative, relu, stop_gradient
+from chainrule.ops.elementwise import exp, less, log, negative, stop_gradient, where
 from chainrule.ops.reduce import Axes, max, mean, sum
 
 
@@ -40,4 +40,5 @@ def softmax(x: Any, axis: int = -1) -> Tensor:
 def softplus(x: Any) -> Tensor:
     """log(1 + exp(x)), as max(x, 0) + log(1 + exp(-|x|)), so that nothing overflows."""
     x = as_tensor(x)
-    return relu(x) + log(1 + exp(-absolute(x)))
+    below = less(x, 0)  # one choice for both parts, so that no order of derivative has a kink at 0
+    return where(below, 0, x) + log(1 + exp(where(below, x, -x)))

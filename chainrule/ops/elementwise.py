@@ -37,7 +37,7 @@ def elementwise(
 ) -> Op:
     """Register an elementwise op.
 
-    `takes` is "float", "number" or "any"; `gives` is a dtype, or "" for the inputs' own; the
+    `takes` is "float", "integer", "number" or "any"; `gives` is a dtype, or "" for the inputs' own; the
     first `conditions` inputs are bool and take no part in the dtype. Without `samples`, two
     shapes are drawn for each input from `domain`.
     """
@@ -45,7 +45,7 @@ def elementwise(
 
     def infer(*inputs: Any, **attrs: Any) -> Spec:
         dtypes = [x.dtype for x in inputs[conditions:]]
-        allowed = {"float": "f", "number": "fiu", "any": "fiub"}[takes]
+        allowed = {"float": "f", "integer": "iu", "number": "fiu", "any": "fiub"}[takes]
         if len({x.shape for x in inputs}) > 1 or len(set(dtypes)) > 1:
             raise ShapeError(f"{name} needs equal shapes and dtypes, got {list(inputs)}")
         if dtypes[0].kind not in allowed:
@@ -92,11 +92,14 @@ def together(op: Op, args: Sequence[Any], conditions: int = 0) -> list[Tensor]:
             f"{op.name} needs shapes that broadcast, got " + " and ".join(map(str, shapes)),
             mend="axes must be equal or 1, counted from the last",
         ) from None
+    weak = not all(t is None for t in tensors) and all(t is None or t.weak for t in tensors)
     made = []
     for position, (arg, tensor) in enumerate(zip(args, tensors, strict=True)):
         wanted = DTYPES["bool"] if position < conditions else dtype
         if tensor is None:
-            tensor = literal(value=arg, shape=shape, dtype=wanted.name)
+            value = arg.item() if isinstance(arg, np.generic) else arg
+            tensor = literal(value=value, shape=shape, dtype=wanted.name)
+            tensor.weak = weak
         elif tensor.dtype != wanted:
             tensor = cast(tensor, wanted) if tensor.weak else _refuse(op, tensor, wanted)
         made.append(tensor if tensor.shape == shape else broadcast_to(tensor, shape))
@@ -119,9 +122,14 @@ def _meet(op: Op, args: Sequence[Any], tensors: Sequence[Tensor | None]) -> np.d
     for number in numbers:
         if not scalar_fits(number, dtypes[0]):
             raise DtypeError(
-                f"{op.name} of {dtypes[0]} and the number {number!r}: kinds do not mix",
+                f"{op.name} of {dtypes[0]} and the number {number!r}: the number does not fit",
                 mend="cr.cast(x, 'float32')",
             )
+    if len(strong) < len(tensors) - len(numbers) and not is_float(dtypes[0]):
+        raise DtypeError(
+            f"{op.name} of {dtypes[0]} and a Python float: the number does not fit",
+            mend="cr.cast(x, 'float32')",
+        )
     return dtypes[0]
 
 
@@ -317,6 +325,7 @@ shift_op = elementwise(
     ref=lambda x, by: x >> by,
     deriv=NO_GRADIENT,
     body=lambda k, x, by: k.shift_right(x, by),
+    takes="integer",
     samples=(sample(np.array([1, 256, 4_000_000_000], np.uint32), by=8),),
     doc="The bits of an unsigned integer moved down.",
 )
@@ -358,7 +367,9 @@ def cast(x: Any, dtype: Any) -> Tensor:
     if x.dtype == wanted and not x.weak:
         return x
     if is_float(x.dtype) and is_float(wanted):
-        return refloat(x, dtype=wanted.name)
+        y = refloat(x, dtype=wanted.name)
+        y.weak = False
+        return y
     return cast_op(x, dtype=wanted.name)
 
 

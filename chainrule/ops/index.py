@@ -27,15 +27,11 @@ def arange(count: int, dtype: Any = "int64") -> Tensor:
     return arange_op(count=count, dtype=np.dtype(dtype).name)
 
 
-def _check(name: str, x: Any, ids: Any, axis: int) -> None:
+def _infer_take(x: Any, ids: Any, axis: int) -> Spec:
     if ids.dtype.kind not in "iu":
-        raise DtypeError(f"{name} needs integer positions, got {ids.dtype}")
+        raise DtypeError(f"take needs integer positions, got {ids.dtype}")
     if not 0 <= axis < len(x.shape):
         raise ShapeError(f"axis {axis} is out of range for shape {x.shape}")
-
-
-def _infer_take(x: Any, ids: Any, axis: int) -> Spec:
-    _check("take", x, ids, axis)
     return Spec(x.shape[:axis] + ids.shape + x.shape[axis + 1 :], x.dtype)
 
 
@@ -58,7 +54,8 @@ def _ref_scatter(g: np.ndarray, ids: np.ndarray, axis: int, extent: int) -> np.n
 
 
 def _infer_scatter(g: Any, ids: Any, axis: int, extent: int) -> Spec:
-    _check("scatter_add", g, ids, axis if ids.shape else 0)
+    if ids.dtype.kind not in "iu":
+        raise DtypeError(f"scatter_add needs integer positions, got {ids.dtype}")
     if g.shape[axis : axis + len(ids.shape)] != tuple(ids.shape):
         raise ShapeError(f"scatter_add needs rows like its positions, got {g.shape}, {ids.shape}")
     return Spec(g.shape[:axis] + (extent,) + g.shape[axis + len(ids.shape) :], g.dtype)

@@ -27,10 +27,21 @@ def _words(key: np.ndarray, shape: Shape) -> np.ndarray:
     return word.reshape(key.shape[:-1] + tuple(shape))
 
 
-def _infer(key: Any, shape: Shape) -> Spec:
+def _check_key(key: Any) -> None:
     if key.dtype != np.uint32 or key.shape[-1:] != (2,):
         raise ShapeError(f"a random key is uint32[2], got {key.dtype}{list(key.shape)}")
+
+
+def _infer(key: Any, shape: Shape) -> Spec:
+    _check_key(key)
     return Spec(key.shape[:-1] + tuple(shape), np.dtype("uint32"))
+
+
+def _infer_fold(key: Any, data: Any) -> Spec:
+    _check_key(key)
+    if (data.shape, data.dtype) != (key.shape[:-1], np.uint32):
+        raise ShapeError(f"fold_in needs one uint32 per key, got {data.dtype}{list(data.shape)}")
+    return Spec(key.shape, key.dtype)
 
 
 def _body(k: Any, key: Any, index: Any) -> Any:
@@ -61,7 +72,7 @@ fold_op = register(
         ref=lambda key, data: np.stack(
             philox(key, (data, np.uint32(0), np.uint32(0), np.uint32(FOLD)))[:2], axis=-1
         ),
-        infer=lambda key, data: Spec(key.shape, key.dtype),
+        infer=_infer_fold,
         linear=(),
         jvp=lambda tangents, y, *inputs: None,
         vjp=lambda g, y, key, data: (None, None),

@@ -23,6 +23,8 @@ def reduction(
     """Register a reduction; `initial` starts the accumulator, `empty` allows no elements."""
 
     def infer(x: Any, axis: tuple[int, ...], keepdims: bool) -> Spec:
+        if any(not 0 <= a < len(x.shape) for a in axis):
+            raise ShapeError(f"{name} along {axis} of shape {x.shape}: no such axes")
         if not empty and any(x.shape[a] == 0 for a in axis):
             raise ShapeError(f"{name} of no elements: shape {x.shape} along {axis}")
         if x.dtype.kind == "b":

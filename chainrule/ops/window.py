@@ -25,6 +25,7 @@ Pair = int | Sequence[int]
 def _slides(shape: Shape, axes: Shape, size: Shape, stride: Shape, dilation: Shape) -> list:
     """One (axis, count, size, stride, dilation) per windowed axis; ShapeError if none fits."""
     found = []
+    _within(axes, shape)
     for axis, w, s, d in zip(axes, size, stride, dilation, strict=True):
         count = (shape[axis] - (w - 1) * d - 1) // s + 1
         if count < 1:
@@ -34,6 +35,11 @@ def _slides(shape: Shape, axes: Shape, size: Shape, stride: Shape, dilation: Sha
             )
         found.append((axis, count, w, s, d))
     return found
+
+
+def _within(axes: Shape, shape: Shape) -> None:
+    if max(axes) >= len(shape):
+        raise ShapeError(f"windows along axes {axes} need more axes than {shape} has")
 
 
 def _view(shape: Shape, **attrs: Any) -> View:
@@ -73,6 +79,7 @@ def _infer_unwindows(x: Any, extent: Shape, **attrs: Any) -> Spec:
 
 
 def _folded(shape: Shape, extent: Shape, axes: Shape) -> Shape:
+    _within(axes, shape)
     at = max(axes) + 1
     rest = list(shape[:at] + shape[at + len(axes) :])
     for axis, n in zip(axes, extent, strict=True):

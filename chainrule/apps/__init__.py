@@ -1,0 +1,1 @@
+"""Whole tasks, each trained by one call: image classification. Read next: `runs.py`."""

@@ -1,0 +1,103 @@
+"""The course of a training: `curve.png` where Matplotlib is there, else `curve.txt`.
+
+Read next: `chainrule/cli/main.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from chainrule.apps.runs import write_text
+from chainrule.core.errors import FileError
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+TRAINING, VALIDATION, QUIET = "#4c72b0", "#dd8452", "#8c8c8c"
+
+
+def draw_curve(
+    folder: Path,
+    history: Mapping[str, Sequence[float]],
+    *,
+    title: str,
+    best: int,
+    levels: Mapping[str, float],
+) -> Path:
+    """Write the picture into `folder` and give its path.
+
+    `best` is the epoch whose weights were kept, from 1; `levels` are accuracies that do not change
+    over the epochs, by name. FileError where the file cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return text_curve(folder / "curve.txt", history, title)
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy")):
+        for key, label, colour in (
+            (name, "training", TRAINING),
+            (f"val_{name}", "validation", VALIDATION),
+        ):
+            values = history.get(key, ())
+            mark = "o" if len(values) < 3 else None
+            axes.plot(range(1, len(values) + 1), values, label=label, color=colour, marker=mark)
+        axes.axvline(best, color=QUIET, linewidth=0.8, linestyle=":")
+        axes.set(xlabel="epoch", ylabel=name)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        if name == "loss":
+            axes.set_yscale("log")
+            axes.legend(frameon=False, fontsize=8)
+        else:
+            mark_levels(axes, levels)
+    path = folder / "curve.png"
+    try:
+        figure.savefig(path, dpi=100)
+    except OSError as error:
+        raise FileError(f"{path} cannot be written: {error}", mend="make room") from None
+    return path
+
+
+def mark_levels(axes: Any, levels: Mapping[str, float]) -> None:
+    """A thin labelled line for each accuracy that is one number."""
+    for label, value in levels.items():
+        axes.axhline(value, color=QUIET, linewidth=0.8, linestyle="--")
+        axes.annotate(
+            f"{label} {value:.1%}",
+            (1, value),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="right",
+            fontsize=7,
+            color="#555555",
+        )
+
+
+def text_curve(path: Path, history: Mapping[str, Sequence[float]], title: str) -> Path:
+    """The numbers of each epoch in columns, under a line of blocks for each of them."""
+    names = list(history)
+    rows = [title, ""]
+    rows += [f"{name:<13}{sparkline(history[name])}" for name in names]
+    rows += ["", "epoch" + "".join(f"{name:>14}" for name in names)]
+    for epoch in range(max(map(len, history.values()), default=0)):
+        rows.append(f"{epoch + 1:5d}" + "".join(f"{history[name][epoch]:14.5f}" for name in names))
+    write_text(path, "\n".join(rows) + "\n")
+    return path
+
+
+def sparkline(values: Sequence[float], width: int = 48) -> str:
+    """`values` as a line of blocks, the least lowest; longer ones are thinned out evenly.
+
+    >>> sparkline([0.0, 0.5, 1.0])
+    '▁▅█'
+    """
+    if len(values) > width:
+        values = [values[i * (len(values) - 1) // (width - 1)] for i in range(width)]
+    finite = [value for value in values if value - value == 0]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
+    scale = (len(BLOCKS) - 1) / (high - low) if high > low else 0.0
+    marks = ["?" if v - v != 0 else BLOCKS[round((v - low) * scale)] for v in values]
+    return "".join(marks)

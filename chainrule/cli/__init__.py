@@ -1,0 +1,1 @@
+"""The `chainrule` command: progress on stderr, data on stdout. Read next: `main.py`."""

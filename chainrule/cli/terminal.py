@@ -1,0 +1,91 @@
+"""Where the command writes: data on stdout, all else on stderr, errors as one line.
+
+Read next: `train.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import typer
+import typer.core
+from rich.console import Console
+from rich.table import Table
+
+from chainrule.apps.runs import jsonable
+from chainrule.core.errors import ArgumentError, ChainruleError
+
+FINDINGS, USAGE, INTERRUPTED = 1, 2, 130
+WIDE = 200  # columns of a table that goes to a file or a pipe, where nothing is to be cut off
+
+AsJson = typer.Option(False, "--json", help="Print one JSON object and nothing else.")
+
+
+def console(stderr: bool = False) -> Console:
+    """A console for stdout or stderr that takes text as it is, markup-like brackets included."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else WIDE
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=width)
+
+
+def show(*rows: Any) -> None:
+    """Data, on stdout."""
+    for row in rows:
+        console().print(row, soft_wrap=isinstance(row, str))
+
+
+def show_json(content: dict[str, Any]) -> None:
+    """One JSON object, on stdout."""
+    print(json.dumps(jsonable(content), ensure_ascii=False))
+
+
+def tell(text: str) -> None:
+    """Progress or a notice, on stderr."""
+    console(stderr=True).print(text, soft_wrap=True)
+
+
+def columns(*names: str) -> Table:
+    """An empty table with these headings."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in names:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def tell_error(error: BaseException) -> None:
+    """The error's type, what it says and how to mend it, on one line of stderr."""
+    if isinstance(error, ChainruleError):
+        text = f"{type(error).__name__}: {error.message}"
+        mend = error.mend
+    else:
+        text = f"{type(error).__name__}: {error}"
+        mend = "this is a fault of chainrule or of this machine; CHAINRULE_DEBUG=1 shows where"
+    line = f"{text}; mend: {mend}" if mend else text
+    console(stderr=True).print(line, style="red", soft_wrap=True)
+
+
+class Commands(typer.core.TyperGroup):
+    """The commands, with chainrule's errors told in a line and turned into exit codes.
+
+    `CHAINRULE_DEBUG=1` lets every error through with its traceback.
+    """
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        """Run the command that was asked for."""
+        if os.environ.get("CHAINRULE_DEBUG") == "1":
+            return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            tell("stopped")
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            raise  # the reader has gone; the framework ends quietly
+        except Exception as error:
+            if hasattr(error, "exit_code"):  # the framework's own: usage, --help, Exit
+                raise
+            tell_error(error)
+            raise typer.Exit(USAGE if isinstance(error, ArgumentError) else FINDINGS) from None

@@ -1,0 +1,61 @@
+"""What layers demand of their arguments and inputs; `Module` adds the layer's path to an error.
+
+Read next: `dense.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chainrule.core.errors import ArgumentError, ShapeError, UnknownNameError
+
+
+def positive(value: Any, what: str) -> int:
+    """`value` if it is an integer >= 1; ArgumentError otherwise."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ArgumentError(f"{what} must be an integer >= 1, got {value!r}")
+    return value
+
+
+def known_padding(value: Any, who: str) -> Any:
+    """`value` if it is a padding; a list of margins becomes a tuple, which is hashable."""
+    if isinstance(value, str):
+        if value not in ("valid", "same"):
+            raise UnknownNameError(f"padding of {who}", value, ("same", "valid"))
+        return value
+    try:
+        sides = tuple(tuple(int(n) for n in side) for side in value)
+    except TypeError:
+        sides = ()
+    if [len(side) for side in sides] != [2, 2] or any(n < 0 for side in sides for n in side):
+        raise ArgumentError(
+            f"{who}: padding must be 'valid', 'same' or ((top, bottom), (left, right)), "
+            f"got {value!r}"
+        )
+    return sides
+
+
+def needs_axes(
+    layer: Any, shape: tuple[int, ...], axes: str, exactly: int = 0, at_least: int = 0
+) -> None:
+    """ShapeError unless `shape` has the axes that the text `axes` names."""
+    if len(shape) == exactly or (at_least and len(shape) >= at_least):
+        return
+    few = len(shape) < max(exactly, at_least)
+    raise ShapeError(
+        f"{type(layer).__name__} needs {axes}, got shape {tuple(shape)}",
+        mend=f"x.reshape(...) to {axes}; an axis of 1 is added by x[..., None] or x[None]"
+        if few
+        else f"x.reshape(...) to {axes}, or another layer",
+    )
+
+
+def needs_width(layer: Any, shape: tuple[int, ...], wanted: int, what: str) -> None:
+    """ShapeError unless the last extent is the one that `layer` was built for."""
+    if shape[-1] != wanted:
+        raise ShapeError(
+            f"{type(layer).__name__} was built for {wanted} {what}, got {shape[-1]} "
+            f"(input of shape {tuple(shape)})",
+            mend=f"give it {wanted} {what} along the last axis, or a new "
+            f"{type(layer).__name__} for {shape[-1]}",
+        )

@@ -1,0 +1,1 @@
+"""`Model`, optimisers, metrics, callbacks, progress."""

@@ -1,0 +1,171 @@
+"""The objective: a loss, whether it reads logits, and the targets that it can read.
+
+A loss given by name reads what the model gives: probabilities when the model ends in sigmoid or
+softmax, logits otherwise. A loss given as a function reads what its `from_logits` says. Read
+next: `steps.py`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import ArgumentError, DataError, ShapeError, UnknownNameError
+from chainrule.core.node import Node
+from chainrule.core.op import Shape
+from chainrule.core.recording import Recording
+from chainrule.core.tensor import Tensor, as_tensor
+from chainrule.data.checks import check_labels, numbers, places
+from chainrule.nn.losses import LOSSES
+
+SPARSE = "sparse_categorical_crossentropy"
+SHARES = ("binary_crossentropy", "categorical_crossentropy")  # targets lie in 0 .. 1
+BATCH = 2  # with a batch of 1, an output that lost the batch axis could not be told
+
+
+class Ending:
+    """How a model ends: the shape of one example's output, and whether it is probabilities."""
+
+    def __init__(self, model: Any, shape: Shape, dtype: np.dtype):
+        """Records one call on examples of `shape`; ShapeError unless each gives an output."""
+        with Recording(concrete=False) as recording:
+            blank = np.broadcast_to(np.zeros((), dtype), (BATCH, *shape))
+            y = model(recording.input(Tensor(blank)))
+            if not isinstance(y, Tensor):
+                raise ArgumentError(
+                    f"fit, evaluate and predict need a model that gives one tensor, got "
+                    f"{type(y).__name__}",
+                    mend="a training loop with cr.value_and_grad takes any model",
+                )
+            node = recording.node_of(y)
+        if node.shape[:1] != (BATCH,):
+            raise ShapeError(
+                f"the model must give one output for each example: {BATCH} examples of shape "
+                f"{shape} gave {node.shape}"
+            )
+        self.shape = node.shape[1:]
+        self.probabilities = is_normalised(node)
+
+
+def is_normalised(node: Node) -> bool:
+    """Whether `node` is a sigmoid or a softmax, however its elements were moved since."""
+    while node.op.kind == "movement" or node.op.name in ("cast", "refloat"):
+        node = node.inputs[0]
+    if node.op.name != "divide":
+        return node.op.name == "sigmoid"
+    above, below = node.inputs
+    while below.op.kind == "movement":
+        below = below.inputs[0]
+    return above.op.name == "exp" and below.op.name == "sum" and below.inputs[0] is above
+
+
+class Objective:
+    """The loss that `compile` was given: `function(y_true, y_pred)`, a mean over the batch.
+
+    `kind` is the name it is registered under, "" for a function of the user's. `from_logits` is
+    None where it is for the model's end to decide.
+    """
+
+    def __init__(self, given: Any):
+        if isinstance(given, str) and given not in LOSSES:
+            raise UnknownNameError("loss", given, LOSSES)
+        if not isinstance(given, str) and (not callable(given) or isinstance(given, type)):
+            raise ArgumentError(
+                f"a loss is a name or a function (y_true, y_pred), got {given!r}",
+                mend="one of " + ", ".join(sorted(LOSSES)),
+            )
+        self.function = LOSSES[given] if isinstance(given, str) else given
+        plain = inspect.unwrap(self.function)
+        name = getattr(plain, "__name__", "")
+        self.kind = name if LOSSES.get(name) is plain else ""
+        self.name = name or type(given).__name__
+        self.switched = bool(self.kind) and "from_logits" in inspect.signature(plain).parameters
+        self.from_logits: bool | None = None
+        if not isinstance(given, str):
+            self.from_logits = bool(getattr(given, "keywords", {}).get("from_logits", False))
+
+    def reads_logits(self, ending: Ending) -> bool:
+        """Whether predictions of a model with this end are read as logits."""
+        if self.from_logits is None:
+            return self.switched and not ending.probabilities
+        return self.from_logits
+
+    def loss(self, y_true: Tensor, y_pred: Tensor, logits: bool) -> Tensor:
+        """The scalar loss; ShapeError when a user's function gives something else."""
+        if self.switched:
+            value = self.function(y_true, y_pred, from_logits=logits)
+        else:
+            value = as_tensor(self.function(y_true, y_pred))
+        if value.shape != ():
+            raise ShapeError(
+                f"the loss {self.name} must give one number for a batch, got shape {value.shape}",
+                mend="cr.mean(...) of it",
+            )
+        return value
+
+    def targets(self, y: Any, output: Shape, dtype: np.dtype) -> np.ndarray:
+        """`y` as this loss reads it, for outputs of shape `output` for each example.
+
+        ShapeError, DtypeError or DataError for what it cannot read: labels out of range, labels
+        where targets are needed and the other way round.
+        """
+        array = numbers("y", y)
+        if self.kind == SPARSE:
+            return self._labels(array, output)
+        if not self.kind:
+            return array.astype(dtype) if array.dtype.kind == "f" else array
+        array = self._shaped(array, output).astype(dtype)
+        if self.kind in SHARES:
+            self._check_shares(array)
+        return array
+
+    def _labels(self, y: np.ndarray, output: Shape) -> np.ndarray:
+        if not output or output[-1] == 1:
+            raise ShapeError(
+                f"{self.name} needs one output for each class, the model gives {output}",
+                mend='Dense(2), or loss="binary_crossentropy" for one output',
+            )
+        example = y.shape[1:]
+        if example == (*output[:-1], 1):
+            y, example = y[..., 0], output[:-1]
+        if example != output[:-1]:
+            one_hot = example == output
+            raise ShapeError(
+                f"{self.name} needs labels of shape {('n', *output[:-1])} for outputs of shape "
+                f"{('n', *output)}, got y of shape {y.shape}",
+                mend='loss="categorical_crossentropy", or y.argmax(axis=-1)' if one_hot else "",
+            )
+        return check_labels(y, output[-1])
+
+    def _shaped(self, y: np.ndarray, output: Shape) -> np.ndarray:
+        if y.shape[1:] == output:
+            return y
+        if (*y.shape[1:], 1) == output or y.shape[1:] == (*output, 1):
+            # (n,) against (n, 1) would broadcast to n x n, a loss that trains to the mean.
+            return y.reshape(len(y), *output)
+        mend = "a last layer with as many units as y has columns"
+        if y.dtype.kind in "iu" and y.shape[1:] in (output[:-1], (*output[:-1], 1)):
+            mend = f'loss="{SPARSE}" for integer labels, or np.eye({output[-1]})[y]'
+        raise ShapeError(
+            f"{self.name} needs targets shaped like the outputs {('n', *output)}, got y of dtype "
+            f"{y.dtype} and shape {y.shape}",
+            mend=mend,
+        )
+
+    def _check_shares(self, y: np.ndarray) -> None:
+        outside = (y < 0) | (y > 1)
+        if outside.any():
+            raise DataError(
+                f"{self.name} needs targets in 0 .. 1: {places('y', y, outside)}",
+                mend="(y + 1) / 2 for labels -1 and 1, a regression loss for real targets",
+            )
+        if self.kind == "categorical_crossentropy":
+            apart = np.abs(y.sum(axis=-1) - 1) > 1e-3
+            if apart.any():
+                raise DataError(
+                    f"{self.name} needs targets that sum to 1 over the classes: "
+                    f"{places('sum of y', y.sum(axis=-1), apart)}",
+                    mend='loss="binary_crossentropy" for classes that may hold together',
+                )

@@ -1,0 +1,175 @@
+"""`jit`: signatures, captures, donation, state."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+
+
+def test_a_new_shape_or_static_value_compiles_anew_and_a_float_does_not():
+    @cr.jit
+    def f(x, scale, times):
+        for _ in range(times):
+            x = x * scale
+        return x
+
+    x = np.ones((2, 3), np.float32)
+    assert np.array_equal(f(x, 2.0, 2), 4 * x)
+    assert np.array_equal(f(x, 3.0, 2), 9 * x)
+    assert len(f.entries) == 1
+    f(x, 3.0, 1), f(x[:1], 3.0, 1), f(x.astype(np.float64), 3.0, 1)
+    assert len(f.entries) == 4
+
+
+def test_a_traced_float_keeps_its_digits_beside_float64():
+    x = np.ones(3)
+    assert cr.jit(lambda x, c: x * c)(x, 0.1).numpy()[0] == 0.1
+
+
+def test_a_captured_tensor_is_read_at_each_call():
+    w = cr.Tensor(np.ones(3, np.float32))
+    f = cr.jit(lambda x: x * w)
+    x = np.arange(3, dtype=np.float32)
+    assert np.array_equal(f(x), x)
+    w.assign(np.full(3, 5, np.float32))
+    assert np.array_equal(f(x), 5 * x)
+
+
+def test_a_captured_float_that_changes_records_again_and_says_so():
+    rate = 2.0
+
+    def fn(x):
+        return x * rate
+
+    f = cr.jit(fn)
+    x = np.ones(2, np.float32)
+    assert np.array_equal(f(x), [2, 2])
+    rate = 3.0
+    with pytest.warns(UserWarning, match="captures changed"):
+        assert np.array_equal(f(x), [3, 3])
+    rate = 2.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.array_equal(f(x), [2, 2])
+
+
+def test_a_donated_tensor_is_gone_and_says_so():
+    f = cr.jit(lambda p: p * 2, donate=("p",))
+    p = cr.Tensor(np.ones(4, np.float32))
+    q = f(p)
+    assert np.array_equal(q, [2, 2, 2, 2])
+    with pytest.raises(cr.DonatedError, match="use the tensor that the call returned"):
+        p.numpy()
+
+
+def test_a_view_taken_before_donation_keeps_its_numbers():
+    f = cr.jit(lambda p: p * 2, donate=("p",))
+    p = cr.Tensor(np.ones(4, np.float32))
+    seen = p.numpy()
+    f(p)
+    assert np.array_equal(seen, [1, 1, 1, 1])
+
+
+def test_a_numpy_array_given_as_donated_stays_as_it_is():
+    f = cr.jit(lambda p: p * 2, donate=("p",))
+    p = np.ones(4, np.float32)
+    f(p)
+    assert np.array_equal(p, [1, 1, 1, 1])
+
+
+def test_donation_waits_for_other_readers():
+    """w is read transposed elsewhere in the step that overwrites it."""
+
+    @cr.jit(donate=("w",))
+    def step(w, x):
+        return w - 0.5 * w * x, cr.sum(cr.transpose(w) @ w)
+
+    w = np.random.default_rng(0).standard_normal((5, 5)).astype(np.float32)
+    x = np.ones((5, 5), np.float32)
+    new, total = step(cr.Tensor(w.copy()), x)
+    assert np.allclose(new, 0.5 * w)
+    assert np.allclose(float(total), (w.T @ w).sum(), rtol=1e-4)
+
+
+def test_two_donated_arguments_that_change_places():
+    f = cr.jit(lambda a, b: (b + 1, a + 1), donate=("a", "b"))
+    a, b = cr.Tensor(np.zeros(20, np.float32)), cr.Tensor(np.ones(20, np.float32))
+    for _ in range(3):
+        a, b = f(a, b)
+    assert np.array_equal(a, np.full(20, 4.0)) and np.array_equal(b, np.full(20, 3.0))
+
+
+def test_an_input_returned_unchanged():
+    x = cr.Tensor(np.ones(3, np.float32))
+    same, twice = cr.jit(lambda x: (x, x + x), donate=("x",))(x)
+    assert np.array_equal(same, [1, 1, 1]) and np.array_equal(twice, [2, 2, 2])
+
+
+def test_state_is_renewed_for_the_object_that_was_passed():
+    class Counter:
+        def __init__(self):
+            self.count = cr.State(np.float32(0))
+
+    cr.register_tree(Counter, lambda c: ([c.count], ()), lambda aux, parts: _with(*parts))
+
+    def _with(count):
+        made = Counter()
+        made.count = count
+        return made
+
+    @cr.jit
+    def bump(counter):
+        counter.count.renew(counter.count + 1.0)
+        return counter.count * 10.0
+
+    first, second = Counter(), Counter()
+    assert [float(bump(first)), float(bump(first)), float(bump(second))] == [10, 20, 10]
+    assert (float(first.count), float(second.count)) == (2, 1)
+
+
+def test_outputs_of_every_kind():
+    @cr.jit
+    def f(x):
+        return {"view": cr.transpose(x), "none": None, "number": 3, "same": [x + 1, x + 1]}
+
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    out = f(x)
+    assert np.array_equal(out["view"], x.T) and out["none"] is None and out["number"] == 3
+    assert np.array_equal(out["same"][0], x + 1) and np.array_equal(out["same"][1], x + 1)
+    constant = cr.jit(lambda x: x * 0 + cr.arange(3, "float32"))(x)
+    assert np.array_equal(constant, [[0, 1, 2]] * 2)
+
+
+def test_arrays_that_are_not_contiguous_and_empty_ones():
+    f = cr.jit(lambda x: cr.sum(x * 2, axis=0))
+    x = np.arange(24, dtype=np.float64).reshape(4, 6)
+    assert np.array_equal(f(x[::2, ::-1]), (x[::2, ::-1] * 2).sum(0))
+    assert np.array_equal(f(np.ones((0, 3))), [0, 0, 0])
+
+
+def test_an_argument_jit_cannot_take_is_named():
+    with pytest.raises(cr.ArgumentError, match="type object"):
+        cr.jit(lambda x, y: x)(np.ones(2), object())
+    with pytest.raises(cr.UnknownNameError, match="did you mean 'params'"):
+        cr.jit(lambda params: params, donate=("param",))
+
+
+def test_the_whole_step_is_one_native_call(mlp):
+    net = mlp()
+    adam = cr.optim.Adam()
+
+    @cr.jit(donate=("params", "state"))
+    def step(params, state, x, y):
+        loss, grads = cr.value_and_grad(net.loss)(params, x, y)
+        params, state = adam.update(params, grads, state)
+        return params, state, loss
+
+    params = cr.tree_map(cr.Tensor, net.params)
+    step(params, adam.init(params), net.x, net.y)
+    (entry,) = step.entries.values()
+    assert len(entry.program.native.segments) == 1
+    assert entry.program.native.segments[0].text
