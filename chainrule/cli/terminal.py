@@ -22,6 +22,15 @@ FINDINGS, USAGE, INTERRUPTED = 1, 2, 130
 WIDE = 200  # columns of a table that goes to a file or a pipe, where nothing is to be cut off
 
 AsJson = typer.Option(False, "--json", help="Print one JSON object and nothing else.")
+Threads = typer.Option(
+    None, min=1, max=1024, help="Threads of a step.", show_default="as many as may be used"
+)
+
+
+def use_threads(count: int | None) -> None:
+    """Set the number of threads; it holds for what is compiled from now on."""
+    if count is not None:
+        os.environ["CHAINRULE_THREADS"] = str(count)
 
 
 def console(stderr: bool = False) -> Console:

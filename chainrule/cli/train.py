@@ -1,6 +1,127 @@
 """`chainrule train images`. Read next: `runs.py`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
 import typer
+
+from chainrule.apps.curve import sparkline
+from chainrule.apps.images import RECIPES, Outcome, train
+from chainrule.cli.terminal import (
+    FINDINGS,
+    INTERRUPTED,
+    AsJson,
+    Threads,
+    columns,
+    show,
+    show_json,
+    tell,
+    use_threads,
+)
+
 app = typer.Typer(no_args_is_help=True)
+TOLD = 3  # confusions that the summary names
+
+
 @app.callback()
-def x(): 
-    """a"""
+def tasks() -> None:
+    """Keep `images` a command of its own while it is the only task."""
+
+
+@app.command("images")
+def images(
+    data: str = typer.Option("digits", help="A set of images: " + " or ".join(RECIPES) + "."),
+    epochs: int | None = typer.Option(None, min=1, help="At most this many.", show_default="the set's"),
+    lr: float | None = typer.Option(None, help="Adam's learning rate.", show_default="the set's"),
+    batch_size: int | None = typer.Option(None, min=1, help="Images a step.", show_default="the set's"),
+    seed: int = typer.Option(0, min=0, max=2**63 - 1, help="Of initial weights and batches."),
+    out: Path | None = typer.Option(
+        None, help="The run folder; it must be new or empty.", show_default="runs/images-DATA-NNN"
+    ),
+    threads: int | None = Threads,
+    as_json: bool = AsJson,
+) -> None:
+    """Train a convolutional net to classify images, and judge it on images it has not seen.
+
+    The run folder gets the weights, the configuration, the history and the learning curve. Ctrl-C
+    stops early and keeps the best weights so far.
+    """
+    use_threads(threads)
+    outcome = train(
+        data,
+        epochs=epochs,
+        learning_rate=lr,
+        batch_size=batch_size,
+        seed=seed,
+        out=out,
+        tell=tell,
+    )
+    if as_json:
+        show_json(record(data, seed, outcome))
+    elif outcome.test:
+        show_outcome(outcome)
+    end(outcome)
+
+
+def end(outcome: Outcome) -> None:
+    """Notices, and the exit code that says how it went."""
+    run, files = outcome.run, os.listdir(outcome.run.path)
+    if outcome.history.stopped == "interrupted":
+        kept = f"of epoch {outcome.best}, the best" if outcome.best else "of the last step"
+        tell(f"stopped by Ctrl-C: the weights {kept}, are in {run}")
+        raise typer.Exit(INTERRUPTED)
+    if "curve.txt" in files:
+        tell(
+            "the curve is curve.txt, because Matplotlib is missing: "
+            "pip install 'chainrule[plot]' for curve.png"
+        )
+    if outcome.failure:
+        tell(f"{outcome.failure}; mend: a smaller --lr, more --epochs, or another --seed")
+        raise typer.Exit(FINDINGS)
+
+
+def show_outcome(outcome: Outcome) -> None:
+    """The result for people: the test accuracy beside its baselines, and where all of it is."""
+    history, tested = outcome.history, outcome.sizes["test"]
+    table = columns("test accuracy", f"of {tested:,} images not trained on")
+    right = round(outcome.test["accuracy"] * tested)
+    table.add_row(f"{outcome.test['accuracy']:.2%}", f"{outcome.recipe.maker}: {right:,} right")
+    table.add_row(f"{outcome.baselines['nearest_centroid']:.2%}", "nearest class mean, for comparison")
+    table.add_row(f"{outcome.baselines['majority']:.2%}", "always the most frequent class")
+    show("", table, "")
+    for name in ("val_loss", "val_accuracy"):
+        values = history.history[name]
+        show(f"{name:<13}{sparkline(values)}  {values[0]:.4f} to {values[outcome.best - 1]:.4f}")
+    pairs = [
+        f"{true} as {given} ({count})"
+        for (true, given), count in list(outcome.confused.items())[:TOLD]
+    ]
+    show(f"{'taken for':<13}{', '.join(pairs) or 'none wrong'}")
+    show(f"{'stopped':<13}{history.reason}")
+    show(f"{'time':<13}{outcome.seconds:.1f} s for {len(history.epoch)} epochs")
+    show(f"{'run folder':<13}{outcome.run}: {', '.join(sorted(os.listdir(outcome.run.path)))}")
+
+
+def record(data: str, seed: int, outcome: Outcome) -> dict[str, Any]:
+    """The result in JSON's terms; metrics are null where training was stopped or failed."""
+    history = outcome.history
+    return {
+        "accuracy": outcome.test.get("accuracy"),
+        "loss": outcome.test.get("loss"),
+        "baselines": outcome.baselines,
+        "epochs": len(history.epoch),
+        "best_epoch": outcome.best,
+        "stopped": history.stopped,
+        "reason": history.reason,
+        "run": str(outcome.run),
+        "task": "images",
+        "data": data,
+        "seed": seed,
+        "seconds": round(outcome.seconds, 3),
+        "parameters": outcome.parameters,
+        "examples": outcome.sizes,
+        "failure": outcome.failure or None,
+    }

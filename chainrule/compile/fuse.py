@@ -17,7 +17,7 @@ import numpy as np
 from chainrule.core.graph import Graph
 from chainrule.core.node import Node
 from chainrule.core.op import Shape
-from chainrule.core.view import View, contiguous
+from chainrule.core.view import Spread, View, contiguous
 from chainrule.ops.linear import Letters, letters
 
 LOOP_KINDS = ("elementwise", "reduction", "random")
@@ -72,7 +72,7 @@ class Resolver:
         """Views are composed on the node they move; what no view expresses is computed."""
         if node.op.kind in ("movement", "window"):
             source = self.found[node.inputs[0]]
-            view = node.op.lower(source.view, **node.attrs)
+            view = node.op.lower(source.view, **node.attrs) if node.op.lower else None
             if view is not None:
                 constant = source.node.op.name == "literal"
                 return Operand(source.node, View.whole(node.shape) if constant else view)
@@ -89,12 +89,20 @@ class Resolver:
 
 def space_of(node: Node) -> Shape:
     """The indices a node's computation runs over."""
-    return node.inputs[0].shape if node.op.kind == "reduction" else node.shape
+    before = node.inputs[0].shape if node.inputs else ()
+    if node.op.spread:
+        return tuple(before[axis] for axis in spread_of(node).order)
+    return before if node.op.kind == "reduction" or is_copy(node) else node.shape
+
+
+def spread_of(node: Node) -> Spread:
+    """How a node puts its input into its output."""
+    return node.op.spread(node.inputs[0].shape, node.shape, **node.attrs)
 
 
 def is_copy(node: Node) -> bool:
-    """A reshape that no strides express: the same elements, written in order."""
-    return node.op.name == "reshape"
+    """Elements moved one by one: a reshape that no strides express, a pad, an overlap-add."""
+    return node.op.kind in ("movement", "window")
 
 
 def is_native(node: Node, resolver: Resolver) -> bool:
@@ -102,7 +110,7 @@ def is_native(node: Node, resolver: Resolver) -> bool:
     if node.op.kind == "contraction":
         return node.dtype.kind == "f"
     if node.op.kind == "random":
-        return node.inputs[0].shape == (2,)
+        return [s.shape for s in node.inputs] in ([(2,)], [(2,), ()])
     return node.op.kind in LOOP_KINDS or is_copy(node)
 
 
@@ -112,7 +120,7 @@ def singles(graph: Graph, resolver: Resolver) -> dict[Node, Kernel]:
     for node in graph.order:
         if not resolver.computed(node):
             continue
-        kernel = Kernel([node], node.inputs[0].shape if is_copy(node) else space_of(node))
+        kernel = Kernel([node], space_of(node))
         kernel.host = not is_native(node, resolver)
         if not kernel.host and node.op.kind == "contraction":
             kernel.product = node
@@ -180,7 +188,8 @@ def union(first: Kernel, second: Kernel, resolver: Resolver) -> Kernel | None:
                 return None
         for operand in resolver.operands(node):
             inside = operand.node in members
-            if inside and (node is product or not aligned(node, operand, kernel)):
+            from_memory = node is product or node.op.kind == "random"
+            if inside and (from_memory or not aligned(node, operand, kernel)):
                 return None
     if product and not all(fits_tile(node, product, resolver) for node in order):
         return None

@@ -17,13 +17,17 @@ Number = bool | int | float
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Value:
-    """A scalar (`lanes` 1) or a vector of `dtype` that a builder made. Operators emit."""
+    """A scalar (`lanes` 1) or a vector of `dtype` that a builder made. Operators emit.
+
+    A pointer's dtype is "ptr", and `element` is what it points to.
+    """
 
     k: Builder
     name: str
     dtype: str
     lanes: int = 1
     constant: Number | None = None
+    element: str = ""
 
     def __add__(self, z: Any) -> Value:
         return self.k.binary("add", self, z)
@@ -61,7 +65,9 @@ class Builder(ABC):
 
     lanes: int
 
-    def __init__(self) -> None:
+    def __init__(self, lanes: int, slots: dict[str, tuple[int, int, str]]) -> None:
+        self.lanes = lanes
+        self.slots = slots  # per buffer: its place in the table, a byte offset, its dtype
         self.lines: list[str] = []
         self.count = 0
 
@@ -171,6 +177,10 @@ class Builder(ABC):
         """All lanes of a vector combined pairwise by `body(k, a, b)`, in a fixed tree."""
 
     @abstractmethod
+    def pick(self, x: Value, lane: int) -> Value:
+        """One lane of a vector, as a scalar."""
+
+    @abstractmethod
     def positions(self, first: Value) -> Value:
         """first, first + 1, ... over the lanes, int64."""
 
@@ -214,10 +224,7 @@ class TextBuilder(Builder):
 
     SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "xor": "^", "less": "<"}
 
-    def __init__(self, lanes: int = 16) -> None:
-        super().__init__()
-        self.lanes = lanes
-        self.depth = 1
+    depth = 1
 
     def say(self, line: str) -> None:
         """One line at the current depth."""
@@ -245,43 +252,54 @@ class TextBuilder(Builder):
     def fold(self, x: Value, body: Callable) -> Value:
         return self.named(f"fold({x.name})", x.dtype, 1)
 
+    def pick(self, x: Value, lane: int) -> Value:
+        return Value(self, f"{x.name}[{lane}]", x.dtype)
+
     def positions(self, first: Value) -> Value:
         return self.named(f"positions({first.name})", "int64", self.lanes)
 
     def pointer(self, name: str, offset: int) -> Value:
-        return Value(self, f"{name}+{offset}" if offset else name, "ptr")
+        text = f"{name}+{offset}" if offset else name
+        return Value(self, text, "ptr", element=self.slots[name][2])
 
     def advance(self, pointer: Value, index: Any, stride: int) -> Value:
         if stride == 0:
             return pointer
         where = index.name if isinstance(index, Value) else str(index)
-        return Value(self, f"{pointer.name}+{where}*{stride}", "ptr")
+        text = f"{pointer.name}+{where}" + (f"*{stride}" if stride != 1 else "")
+        return Value(self, text, "ptr", element=pointer.element)
 
     def load(self, pointer: Value, stride: int, lanes: int, active: int) -> Value:
         extra = [f"stride {stride}"] * (lanes > 1 and stride != 1)
         extra += [f"first {active}"] * (active < lanes)
-        return self.named(f"load({', '.join([pointer.name, *extra])})", "?", lanes)
+        wide = lanes if stride else 1
+        return self.named(f"load({', '.join([pointer.name, *extra])})", pointer.element, wide)
 
     def store(self, pointer: Value, x: Value, active: int) -> None:
         extra = f", first {active}" if active < x.lanes else ""
         self.say(f"store({pointer.name}, {x.name}{extra})")
 
     def scratch(self, dtype: str, count: int) -> Value:
-        return Value(self, f"scratch[{count}]", "ptr")
+        return Value(self, f"scratch[{count}]", "ptr", element=dtype)
 
     def loop(
         self, start: Any, stop: Any, step: int, carried: Sequence[Value], body: Callable
     ) -> list[Value]:
         index = Value(self, f"i{self.count}", "int64")
-        names = [getattr(x, "name", str(x)) for x in (start, stop)]
+        first, last = [getattr(x, "name", str(x)) for x in (start, stop)]
         self.count += 1
-        self.say(f"for {index.name} in {names[0]}:{names[1]}:{step}")
+        kept = [
+            Value(self, f"s{self.count}_{n}", x.dtype, x.lanes, element=x.element)
+            for n, x in enumerate(carried)
+        ]
+        for name, x in zip(kept, carried, strict=True):
+            self.say(f"{name.name} = {x.name}")
+        self.say(f"for {index.name} in {first}:{last}:{step}")
         self.depth += 1
-        after = body(index, *carried)
-        if after:
-            self.say("carry " + ", ".join(f"{b.name}" for b in after))
+        for name, x in zip(kept, body(index, *kept) or [], strict=True):
+            self.say(f"{name.name} = {x.name}")
         self.depth -= 1
-        return list(after or [])
+        return kept
 
     def when(self, condition: Value, body: Callable[[], None]) -> None:
         self.say(f"if {condition.name}")

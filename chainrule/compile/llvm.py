@@ -46,14 +46,11 @@ class LlvmBuilder(Builder):
     """Writes the body of one function; `declared` collects the intrinsics it calls."""
 
     def __init__(self, lanes: int, slots: dict[str, tuple[int, int, str]]):
-        super().__init__()
-        self.lanes = lanes
-        self.slots = slots
+        super().__init__(lanes, slots)
         self.declared: set[str] = set()
         self.allocas: list[str] = []
         self.block = "entry"
         self.bases: dict[str, Value] = {}
-        self.elements: dict[str, str] = {}
 
     def say(self, line: str) -> None:
         """One line of the function."""
@@ -157,6 +154,10 @@ class LlvmBuilder(Builder):
             x, width = body(self, *parts), half
         return x
 
+    def pick(self, x: Value, lane: int) -> Value:
+        kind = type_of(x.dtype, x.lanes)
+        return self.set(f"extractelement {kind} {x.name}, i64 {lane}", x.dtype)
+
     def positions(self, first: Value) -> Value:
         steps = ", ".join(f"i64 {i}" for i in range(self.lanes))
         spread = self.spread(first, self.lanes)
@@ -170,16 +171,11 @@ class LlvmBuilder(Builder):
             self.allocas.append(f"%{where} = getelementptr ptr, ptr %table, i64 {slot}")
             self.allocas.append(f"%{where}p = load ptr, ptr %{where}")
             self.allocas.append(f"%{where}b = getelementptr i8, ptr %{where}p, i64 {start}")
-            found = self.bases[name] = self.typed(f"%{where}b", dtype)
+            found = self.bases[name] = Value(self, f"%{where}b", "ptr", element=dtype)
         return self.advance(found, self.constant(offset, "int64"), 1) if offset else found
 
-    def typed(self, name: str, dtype: str) -> Value:
-        """A pointer whose elements are of `dtype`."""
-        self.elements[name] = dtype
-        return Value(self, name, "ptr")
-
     def advance(self, pointer: Value, index: Any, stride: int) -> Value:
-        dtype = self.elements[pointer.name]
+        dtype = pointer.element
         if stride == 0 or index == 0:
             return pointer
         if not isinstance(index, Value):
@@ -191,10 +187,10 @@ class LlvmBuilder(Builder):
                 else self.set(f"mul i64 {index.name}, {stride}", "int64")
             )
         text = f"getelementptr {_in_memory(dtype)}, ptr {pointer.name}, i64 {index.name}"
-        return self.typed(self.set(text, "ptr").name, dtype)
+        return Value(self, self.set(text, "ptr").name, "ptr", element=dtype)
 
     def load(self, pointer: Value, stride: int, lanes: int, active: int) -> Value:
-        dtype = self.elements[pointer.name]
+        dtype = pointer.element
         kind = _in_memory(dtype)
         if lanes == 1 or stride == 0:
             x = self.set(f"load {kind}, ptr {pointer.name}", dtype)
@@ -250,7 +246,7 @@ class LlvmBuilder(Builder):
     def scratch(self, dtype: str, count: int) -> Value:
         name = f"%{self.fresh()}"
         self.allocas.append(f"{name} = alloca {_in_memory(dtype)}, i64 {count}, align 64")
-        return self.typed(name, dtype)
+        return Value(self, name, "ptr", element=dtype)
 
     def loop(
         self, start: Any, stop: Any, step: int, carried: Sequence[Value], body: Callable
@@ -263,10 +259,10 @@ class LlvmBuilder(Builder):
         self.label(f"{at}h")
         slot = len(self.lines)
         index = Value(self, f"%{at}i", "int64")
-        phis = [Value(self, f"%{at}c{n}", v.dtype, v.lanes) for n, v in enumerate(carried)]
-        for phi, value in zip(phis, carried, strict=True):
-            if value.dtype == "ptr":
-                self.elements[phi.name] = self.elements[value.name]
+        phis = [
+            Value(self, f"%{at}c{n}", v.dtype, v.lanes, element=v.element)
+            for n, v in enumerate(carried)
+        ]
         self.say(f"%{at}t = icmp slt i64 {index.name}, {last}")
         self.say(f"br i1 %{at}t, label %{at}b, label %{at}x")
         self.label(f"{at}b")

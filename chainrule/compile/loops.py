@@ -13,7 +13,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.compile.fuse import Kernel, Operand, Resolver, is_copy, is_full, row_view
+from chainrule.compile.fuse import (
+    Kernel,
+    Operand,
+    Resolver,
+    is_copy,
+    is_full,
+    row_view,
+    spread_of,
+)
 from chainrule.compile.kernel import Builder, Value
 from chainrule.core.node import Node
 from chainrule.core.view import View
@@ -48,7 +56,9 @@ class Plan:
         self.names = names
         self._collect()
         self.levels = self._levels()
-        self.axes = merged_axes(kernel, self.accesses)
+        spread = spread_of(kernel.nodes[0]) if kernel.nodes[0].op.spread else None
+        self.adds = spread is not None and spread.adds
+        self.axes = merged_axes(kernel, self.accesses, keep_first=self.adds)
 
     def _collect(self) -> None:
         for node in self.kernel.nodes:
@@ -59,6 +69,9 @@ class Plan:
             if node.op.kind == "random":
                 self._load_key(node)
         for node in self.stored:
+            if node.op.spread:
+                self.stores[node] = self._access(self.stored[node], spread_of(node).view, node)
+                continue
             full = is_full(node, self.kernel) or is_copy(node)
             view = (
                 View.whole(self.kernel.space) if full else row_view(self.kernel, node.shape)
@@ -76,9 +89,13 @@ class Plan:
         self.loads[node, "index"] = self._access("", index, node)
 
     def _load(self, node: Node, operand: Operand) -> None:
-        if node.op.kind == "random":
-            return
         view = operand.view
+        if node.op.kind == "random":
+            if operand.node is self.resolver.operands(node)[0].node:
+                return
+            view = view.broadcast_to(self.kernel.space)
+        if node.op.spread:
+            view = view.transpose(spread_of(node).order)
         reads_all = is_full(node, self.kernel) or node.op.kind == "reduction" or is_copy(node)
         if not reads_all:
             view = self._over_space(view)
@@ -106,11 +123,16 @@ class Plan:
         return found
 
 
-def merged_axes(kernel: Kernel, accesses: Sequence[Access]) -> list[Axis]:
-    """The axes of the space, ones dropped, neighbours merged where every access allows it."""
+def merged_axes(
+    kernel: Kernel, accesses: Sequence[Access], keep_first: bool = False
+) -> list[Axis]:
+    """The axes of the space, ones dropped, neighbours merged where every access allows it.
+
+    With `keep_first` the first axis stays even so: it is the one that threads may share out.
+    """
     axes: list[Axis] = []
     for i, extent in enumerate(kernel.space):
-        if extent == 1:
+        if extent == 1 and not (keep_first and i == 0):
             continue
         axis = Axis(extent, i in kernel.reduced, tuple(a.strides[i] for a in accesses))
         if axes and axes[-1].reduced == axis.reduced:
@@ -120,6 +142,34 @@ def merged_axes(kernel: Kernel, accesses: Sequence[Access]) -> list[Axis]:
                 continue
         axes.append(axis)
     return axes or [Axis(1, bool(kernel.reduced), (0,) * len(accesses))]
+
+
+class Fill:
+    """Writes one value throughout a buffer: what a spread starts from."""
+
+    def __init__(self, k: Builder, buffer: str, node: Node):
+        self.k, self.buffer, self.node = k, buffer, node
+
+    def units(self) -> int:
+        """Blocks of lanes."""
+        return -(-self.node.size // self.k.lanes)
+
+    def emit(self, lo: Value, hi: Value) -> None:
+        """The function's body for blocks lo until hi."""
+        k = self.k
+        value = k.spread(k.constant(spread_of(self.node).fill, self.node.dtype.name), k.lanes)
+        start = k.pointer(self.buffer, 0)
+        whole, rest = divmod(self.node.size, k.lanes)
+
+        def body(block: Any) -> None:
+            k.store(k.advance(start, block, k.lanes), value, k.lanes)
+
+        if whole:
+            k.loop(lo, k.whole("min", hi, whole), 1, [], body)
+        if rest:
+            last = k.advance(start, whole * k.lanes, 1)
+            inside = k.whole("less", k.constant(whole, "int64"), hi)
+            k.when(inside, lambda: k.store(last, value, rest))
 
 
 class Emitter:
@@ -299,7 +349,19 @@ class Emitter:
         for node in nodes:
             local[node] = self.compute(node, pointers, lanes, active, local, local)
         for node, access in self.plan.stores.items():
-            self.k.store(pointers[access], self.spread(local[node], lanes), active)
+            value = self.spread(local[node], lanes)
+            if self.plan.adds:
+                step = self.plan.axes[self.lane].steps[access]
+                value = self.k.load(pointers[access], step, lanes, active) + value
+            self.store(pointers[access], value, self.plan.axes[self.lane].steps[access], active)
+
+    def store(self, pointer: Value, value: Value, step: int, active: int) -> None:
+        """Lanes stored side by side, or one by one where they stand `step` apart."""
+        if value.lanes == 1 or step == 1:
+            self.k.store(pointer, value, active)
+            return
+        for lane in range(active):
+            self.k.store(self.k.advance(pointer, lane, step), self.k.pick(value, lane), 1)
 
     def full(
         self, node: Node, pointers: list[Value], lanes: int, active: int, local: dict
@@ -350,7 +412,7 @@ class Emitter:
     ) -> Value:
         """One node's value from its operands' values."""
         if node.op.kind == "random":
-            return self.random(node, pointers, lanes)
+            return self.random(node, pointers, lanes, local)
         values = [
             rows[o.node] if o.node in rows
             else self.operand(node, o, pointers, lanes, active, local)
@@ -360,12 +422,14 @@ class Emitter:
             return values[0]
         return node.op.body(self.k, *values, **node.attrs)
 
-    def random(self, node: Node, pointers: list[Value], lanes: int) -> Value:
+    def random(self, node: Node, pointers: list[Value], lanes: int, local: dict) -> Value:
         k, plan = self.k, self.plan
-        key = k.pointer(plan.names(plan.resolver.operands(node)[0].node), 0)
+        first, *others = plan.resolver.operands(node)
+        key = k.pointer(plan.names(first.node), first.view.offset)
+        rest = [self.operand(node, o, pointers, lanes, lanes, local) for o in others]
         words = tuple(k.load(k.advance(key, i, 1), 0, 1, 1) for i in (0, 1))
         index = pointers[plan.loads[node, "index"]]
-        return node.op.body(k, words, k.positions(index) if lanes > 1 else index)
+        return node.op.body(k, words, k.positions(index) if lanes > 1 else index, *rest)
 
     def spread(self, value: Value, lanes: int) -> Value:
         """`value` in every lane."""

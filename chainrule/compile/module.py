@@ -14,7 +14,7 @@ import numpy as np
 from chainrule.compile.fuse import Kernel, Product, product_of
 from chainrule.compile.kernel import Builder, TextBuilder, Value
 from chainrule.compile.llvm import ATTRIBUTES, LlvmBuilder
-from chainrule.compile.loops import Emitter, Plan
+from chainrule.compile.loops import Emitter, Fill, Plan
 from chainrule.compile.product import ProductEmitter
 from chainrule.compile.runtime import BARRIER, machine, unique
 from chainrule.core.node import Node
@@ -39,10 +39,12 @@ class Segment:
             return f"{_title(self.kernels[0], program)} by NumPy"
         parts = []
         for kernel in self.kernels:
-            k = TextBuilder(lanes_of(kernel))
-            work = emitter(k, kernel, program)
-            work.emit(k.constant(0, "int64"), k.constant(work.units(), "int64"))
-            parts.append("\n".join([_title(kernel, program), *k.lines]))
+            parts.append(_title(kernel, program))
+            for phase in range(phases(kernel)):
+                k = TextBuilder(lanes_of(kernel), program.slots)
+                work = emitter(k, kernel, program, phase)
+                work.emit(k.constant(0, "int64"), k.constant(work.units(), "int64"))
+                parts.extend(k.lines)
         return "\n".join(parts)
 
 
@@ -69,9 +71,18 @@ def product(kernel: Kernel, program: Any) -> Product:
     return found
 
 
-def emitter(k: Builder, kernel: Kernel, program: Any) -> Emitter | ProductEmitter:
-    """What writes this kernel."""
+def phases(kernel: Kernel) -> int:
+    """How many functions a kernel is: a spread fills its output first."""
+    return 2 if kernel.nodes[0].op.spread else 1
+
+
+def emitter(
+    k: Builder, kernel: Kernel, program: Any, phase: int
+) -> Emitter | ProductEmitter | Fill:
+    """What writes this kernel's function number `phase`."""
     stored = {n: program.names[n] for n in program.stored.get(kernel, ())}
+    if phase == 0 and phases(kernel) == 2:
+        return Fill(k, *stored.values(), *stored)
     plan = Plan(kernel, program.resolver, stored, program.names.__getitem__)
     if kernel.product is None:
         return Emitter(k, plan)
@@ -110,9 +121,10 @@ def build_segments(program: Any) -> list[Segment]:
 def _write(segment: Segment, program: Any) -> None:
     functions, declared, calls = [], set(), []
     pending = ""  # what ran since the last barrier: nothing, one thread's work, or shared work
-    for i, kernel in enumerate(segment.kernels):
+    work_list = [(kernel, phase) for kernel in segment.kernels for phase in range(phases(kernel))]
+    for i, (kernel, phase) in enumerate(work_list):
         k = LlvmBuilder(lanes_of(kernel), program.slots)
-        work = emitter(k, kernel, program)
+        work = emitter(k, kernel, program, phase)
         work.emit(Value(k, "%lo", "int64"), Value(k, "%hi", "int64"))
         functions.append(k.function(f"k{i}"))
         declared |= k.declared

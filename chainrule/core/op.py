@@ -9,8 +9,8 @@ rule per kind and none per op. Constructors for each kind stand at the top of it
 | leaf        | nothing                                      | the compiler itself          |
 | elementwise | the same element of every input              | `body(k, *x)`                |
 | reduction   | all elements along some axes                 | `body(k, acc, x)`, `initial` |
-| movement    | one element elsewhere                        | `lower(view, ...)`           |
-| window      | elements under a sliding window              | `lower(view, ...)` or none   |
+| movement    | one element elsewhere                        | `lower(view)` or `spread`    |
+| window      | elements under a sliding window              | `lower(view)` or `spread`    |
 | contraction | a row of one input and a column of another   | `lower`: index letters       |
 | index       | elements that another input names            | none yet: NumPy              |
 | random      | a key and its own position                   | `body(k, key, i)`            |
@@ -52,8 +52,8 @@ REQUIRED = {
     "leaf": ("ref", "infer"),
     "elementwise": ("ref", "infer", "tex", "deriv", "body", "samples"),
     "reduction": ("ref", "infer", "tex", "vjp", "body", "initial", "samples"),
-    "movement": ("ref", "infer", "tex", "vjp", "lower", "samples"),
-    "window": ("ref", "infer", "tex", "vjp", "lower", "samples"),
+    "movement": ("ref", "infer", "tex", "vjp", "samples"),
+    "window": ("ref", "infer", "tex", "vjp", "samples"),
     "contraction": ("ref", "infer", "tex", "vjp", "lower", "samples"),
     "index": ("ref", "infer", "tex", "vjp", "samples"),
     "random": ("ref", "infer", "tex", "body", "samples"),
@@ -87,6 +87,7 @@ class Op:
     body: Callable[..., Any] | None = None
     initial: Any = None
     lower: Any = None
+    spread: Any = None
     samples: Sequence[Sample] = ()
     domain: tuple[float, float] = (-2.0, 2.0)
     prepare: Callable[..., Sequence[Any]] | None = None
@@ -111,6 +112,8 @@ def register(op: Op) -> Op:
     lacks = [name for name in REQUIRED[op.kind] if getattr(op, name) in (None, "", ())]
     if op.kind not in ("leaf", "elementwise", "random") and not op.linear and op.jvp is None:
         lacks.append("linear or jvp")
+    if op.kind in ("movement", "window") and (op.lower is None) == (op.spread is None):
+        lacks.append("one of lower and spread")
     if lacks:
         raise ImportError(f"op {op.name} ({op.kind}) lacks {', '.join(lacks)}")
     if op.name in OPS:

@@ -103,3 +103,16 @@ class View(NamedTuple):
             return False
         rows = zip(self.shape, self.strides, other.strides, strict=True)
         return all(extent == 1 or mine == theirs for extent, mine, theirs in rows)
+
+
+class Spread(NamedTuple):
+    """What is no view but the transpose of one: inputs, taken in `order` of axes, are put (or
+    with `adds` added) where `view` says, into an output filled with `fill`.
+
+    Positions along the first axis of `order` never meet, so threads may share it out.
+    """
+
+    order: tuple[int, ...]
+    view: View
+    fill: float = 0.0
+    adds: bool = False

@@ -1,7 +1,7 @@
 """Modules and layers under Keras's names, initialisers, activations, losses.
 
-Reading order: `randomness`, `initializers`, `activations`, `names`, `parts`, `inputs`, `module`, `checks`, `dense`,
-`conv`, `shape`, `normalisation`, `regularisation`, `losses`.
+Reading order: `randomness`, `initializers`, `activations`, `names`, `parts`, `inputs`, `module`,
+`checks`, `dense`, `conv`, `shape`, `normalisation`, `regularisation`, `losses`.
 """
 
 from chainrule.nn import activations, initializers, losses

@@ -35,18 +35,14 @@ def known_padding(value: Any, who: str) -> Any:
     return sides
 
 
-def needs_axes(
-    layer: Any, shape: tuple[int, ...], axes: str, exactly: int = 0, at_least: int = 0
-) -> None:
-    """ShapeError unless `shape` has the axes that the text `axes` names."""
-    if len(shape) == exactly or (at_least and len(shape) >= at_least):
+def needs_axes(layer: Any, shape: tuple[int, ...], axes: str, count: int, more: bool) -> None:
+    """ShapeError unless `shape` has the `count` axes that `axes` names (or `more`)."""
+    if len(shape) == count or (more and len(shape) > count):
         return
-    few = len(shape) < max(exactly, at_least)
+    few = "; x[None] and x[..., None] add an axis of 1" if len(shape) < count else ""
     raise ShapeError(
         f"{type(layer).__name__} needs {axes}, got shape {tuple(shape)}",
-        mend=f"x.reshape(...) to {axes}; an axis of 1 is added by x[..., None] or x[None]"
-        if few
-        else f"x.reshape(...) to {axes}, or another layer",
+        mend=f"x.reshape(...) to {axes}{few}",
     )
 
 

@@ -53,7 +53,7 @@ class Conv2D(Module):
 
     def build(self, shape: tuple[int, ...]) -> None:
         """The kernel for `shape[-1]` channels."""
-        needs_axes(self, shape, IMAGES, exactly=4)
+        needs_axes(self, shape, IMAGES, 4, more=False)
         kernel = (*self.kernel_size, shape[-1], self.filters)
         self.parameter("kernel", kernel, self.kernel_initializer)
         if self.use_bias:
@@ -61,7 +61,7 @@ class Conv2D(Module):
 
     def call(self, x: Tensor) -> Tensor:
         """(batch, height, width, channels) to (batch, rows, columns, filters)."""
-        needs_axes(self, x.shape, IMAGES, exactly=4)
+        needs_axes(self, x.shape, IMAGES, 4, more=False)
         needs_width(self, x.shape, self.kernel.shape[2], "channels")
         y: Any = conv2d(x, self.kernel, self.strides, self.padding, self.dilation_rate)
         return activate(self.activation, y + self.bias if self.use_bias else y)
@@ -86,5 +86,5 @@ class MaxPooling2D(Module):
 
     def call(self, x: Tensor) -> Tensor:
         """(batch, height, width, channels) to (batch, rows, columns, channels)."""
-        needs_axes(self, x.shape, IMAGES, exactly=4)
+        needs_axes(self, x.shape, IMAGES, 4, more=False)
         return max_pool2d(x, self.pool_size, self.strides, self.padding)

@@ -43,14 +43,14 @@ class Dense(Module):
 
     def build(self, shape: tuple[int, ...]) -> None:
         """The kernel for `shape[-1]` features."""
-        needs_axes(self, shape, "(batch, ..., features)", at_least=2)
+        needs_axes(self, shape, "(batch, ..., features)", 2, more=True)
         self.parameter("kernel", (shape[-1], self.units), self.kernel_initializer)
         if self.use_bias:
             self.parameter("bias", (self.units,), self.bias_initializer)
 
     def call(self, x: Tensor) -> Tensor:
         """(batch, ..., features) to (batch, ..., units)."""
-        needs_axes(self, x.shape, "(batch, ..., features)", at_least=2)
+        needs_axes(self, x.shape, "(batch, ..., features)", 2, more=True)
         needs_width(self, x.shape, self.kernel.shape[0], "features")
         y: Any = matmul(x, self.kernel)
         return activate(self.activation, y + self.bias if self.use_bias else y)

@@ -12,6 +12,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from functools import wraps
 from typing import Any, ClassVar
 
 import numpy as np
@@ -71,6 +72,8 @@ class Module(metaclass=ModuleType):
     _ready: bool
 
     def __init_subclass__(cls) -> None:
+        if "build" in vars(cls):
+            cls.build = _once(cls.build)  # type: ignore[method-assign]
         cls._takes_training = "training" in inspect.signature(cls.call).parameters
         if "sample" in vars(cls):
             LAYERS[cls.__name__] = cls
@@ -104,10 +107,7 @@ class Module(metaclass=ModuleType):
         depth = getattr(_local, "depth", 0)
         _local.depth = depth + 1
         try:
-            # A model called from outside adds no step, so that paths are "conv2d", the same in
-            # errors, in named_parameters and wherever the model is put to use.
-            whole = depth == 0 and self._has_children()
-            with nullcontext() if whole else layer_scope(self.name):
+            with layer_scope(self.name) if depth else nullcontext():
                 return self._run(x, bool(training), depth == 0)
         finally:
             _local.depth = depth
@@ -117,10 +117,14 @@ class Module(metaclass=ModuleType):
             x = tensors_of(x)
             if not self._built:
                 self._build(x)
-            x = self._cast(x, outermost)
-            return self.call(x, training=training) if self._takes_training else self.call(x)  # type: ignore[call-arg]
+            # A model called from outside adds no step to the path, so that "conv2d" is the same
+            # in errors, in named_parameters and in the keys of its random numbers.
+            alone = outermost and not self._has_children()
+            with layer_scope(self.name) if alone else nullcontext():
+                x = self._cast(x, outermost)
+                return self.call(x, training=training) if self._takes_training else self.call(x)  # type: ignore[call-arg]
         except ChainruleError as error:
-            path = layer_path()
+            path = layer_path() or ("" if self._has_children() else self.name)
             if path and not error.message.startswith((f"{path}: ", f"{path}/")):
                 error.message = f"{path}: {error.message}"
             raise
@@ -132,9 +136,7 @@ class Module(metaclass=ModuleType):
                 "parameters would be lost",
                 mend="model.build_for(x.shape) before the transform",
             )
-        with paused():
-            self.build(shapes_of(x))
-        self._built = True
+        self.build(shapes_of(x))
 
     def _cast(self, x: Any, outermost: bool) -> Any:
         """Float input in the dtype of the parameters; a layer that counts takes ints as numbers."""
@@ -219,7 +221,8 @@ class Module(metaclass=ModuleType):
         if isinstance(before, State) and value is not None and not isinstance(value, State):
             before.renew(value)
             return
-        if name in self.untracked or value is before is not None:
+        unchanged = before is not None and value is before
+        if name in self.untracked or unchanged:
             vars(self)[name] = value
             return
         if current() is not None:
@@ -257,6 +260,18 @@ class Module(metaclass=ModuleType):
 
     def __repr__(self) -> str:
         return outline(self)
+
+
+def _once(build: Callable[..., None]) -> Callable[..., None]:
+    """`build`, unrecorded, and then known to be done, whoever calls it."""
+
+    @wraps(build)
+    def building(self: Module, shape: Any) -> None:
+        with paused():
+            build(self, shape)
+        self._built = True
+
+    return building
 
 
 register_tree(Module, split, lambda layout, leaves: join(layout, leaves))

@@ -40,7 +40,7 @@ class BatchNormalization(Module):
 
     def build(self, shape: tuple[int, ...]) -> None:
         """One number of each kind for each of `shape[-1]` channels."""
-        needs_axes(self, shape, "(batch, ..., channels)", at_least=2)
+        needs_axes(self, shape, "(batch, ..., channels)", 2, more=True)
         self.parameter("gamma", shape[-1:], "ones")
         self.parameter("beta", shape[-1:], "zeros")
         self.state("moving_mean", shape[-1:], 0.0)
@@ -48,7 +48,7 @@ class BatchNormalization(Module):
 
     def call(self, x: Any, *, training: bool = False) -> Tensor:
         """An output of the input's shape; in training the moving statistics are renewed."""
-        needs_axes(self, x.shape, "(batch, ..., channels)", at_least=2)
+        needs_axes(self, x.shape, "(batch, ..., channels)", 2, more=True)
         needs_width(self, x.shape, self.gamma.shape[0], "channels")
         mu, v = self._statistics(x) if training else (self.moving_mean, self.moving_variance)
         scale = self.gamma / sqrt(add(cast(v, x.dtype), self.epsilon))

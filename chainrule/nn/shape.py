@@ -17,5 +17,5 @@ class Flatten(Module):
 
     def call(self, x: Tensor) -> Tensor:
         """One axis of features; an input of the batch alone gets one feature."""
-        needs_axes(self, x.shape, "(batch, ...)", at_least=1)
+        needs_axes(self, x.shape, "(batch, ...)", 1, more=True)
         return reshape(x, (x.shape[0], math.prod(x.shape[1:])))

@@ -13,6 +13,7 @@ import numpy as np
 from chainrule.core.errors import ArgumentError, ShapeError
 from chainrule.core.op import Op, Shape, Spec, register, sample
 from chainrule.core.tensor import Tensor, as_tensor
+from chainrule.core.view import Spread, View
 
 
 def movement(name: str, tex: str, **fields: Any) -> Op:
@@ -168,6 +169,14 @@ def _ref_pad(x: np.ndarray, low: Shape, high: Shape, gap: Shape, value: float) -
     return y
 
 
+def _spread_pad(
+    before: Shape, after: Shape, low: Shape, high: Shape, gap: Shape, value: float
+) -> Spread:
+    stop = tuple(a + n + max(n - 1, 0) * q for n, a, q in zip(before, low, gap, strict=True))
+    inside = View.whole(after).slice(low, stop, tuple(q + 1 for q in gap))
+    return Spread(tuple(range(len(before))), inside, value)
+
+
 def _vjp_pad(
     g: Tensor, y: Tensor, x: Tensor, low: Shape, high: Shape, gap: Shape, value: float
 ) -> tuple:
@@ -183,7 +192,7 @@ pad_op = movement(
     infer=_infer_pad,
     vjp=_vjp_pad,
     jvp=lambda tangents, y, x, **a: pad_op(tangents[0], **{**a, "value": 0.0}),
-    lower=lambda view, **attrs: None,  # what it adds stands in no buffer
+    spread=_spread_pad,
     samples=(
         sample((2, 3), low=(1, 0), high=(0, 2), gap=(0, 0), value=0.0),
         sample((3,), low=(1,), high=(0,), gap=(2,), value=1.0),

@@ -44,10 +44,14 @@ def _infer_fold(key: Any, data: Any) -> Spec:
     return Spec(key.shape, key.dtype)
 
 
+def _plus(word: Any, constant: int) -> Any:
+    return word + constant
+
+
 def _body(k: Any, key: Any, index: Any) -> Any:
     zero = k.constant(0, "uint32")
     counter = (k.convert(index, "uint32"), zero, zero, zero)
-    return rounds(k.multiply_wide, counter, key, lambda word, constant: word + constant)[0]
+    return rounds(k.multiply_wide, counter, key, _plus)[0]
 
 
 _key = np.array([1, 2], np.uint32)
@@ -64,10 +68,17 @@ random_bits = register(
     )
 )
 
+def _fold_body(k: Any, key: Any, index: Any, data: Any) -> Any:
+    zero = k.constant(0, "uint32")
+    words = rounds(k.multiply_wide, (data, zero, zero, k.constant(FOLD, "uint32")), key, _plus)
+    return k.select(k.less(index, 1), words[0], words[1])
+
+
 fold_op = register(
     Op(
         name="fold_in",
-        kind="host",
+        kind="random",
+        body=_fold_body,
         tex=r"\mathrm{fold}(#1, #2)",
         ref=lambda key, data: np.stack(
             philox(key, (data, np.uint32(0), np.uint32(0), np.uint32(FOLD)))[:2], axis=-1

@@ -14,7 +14,7 @@ import numpy as np
 from chainrule.core.errors import ArgumentError, ShapeError
 from chainrule.core.op import Op, Shape, Spec, register, sample
 from chainrule.core.tensor import Tensor, as_tensor
-from chainrule.core.view import View
+from chainrule.core.view import Spread, View
 from chainrule.ops.linear import contract
 from chainrule.ops.move import pad
 from chainrule.ops.reduce import max as largest
@@ -71,6 +71,16 @@ def _ref_unwindows(x: np.ndarray, extent: Shape, **attrs: Any) -> np.ndarray:
     return y
 
 
+def _spread_unwindows(before: Shape, after: Shape, extent: Shape, **attrs: Any) -> Spread:
+    """Windows outside, so that each position is one walk over the images."""
+    at, many = max(attrs["axes"]) + 1, len(attrs["axes"])
+    lead = min(attrs["axes"])
+    inner = range(at, at + many)
+    order = (*range(lead), *inner, *range(lead, at), *range(at + many, len(before)))
+    view = View.whole(after).windows(_slides(after, **attrs)).transpose(order)
+    return Spread(order, view, 0.0, adds=True)
+
+
 def _infer_unwindows(x: Any, extent: Shape, **attrs: Any) -> Spec:
     shape = _folded(x.shape, extent, attrs["axes"])
     if x.shape != (wanted := _view(shape, **attrs).shape):
@@ -113,7 +123,7 @@ unwindows = register(
         infer=_infer_unwindows,
         linear=(0,),
         vjp=lambda g, y, x, extent, **a: (windows(g, **a),),
-        lower=lambda view, **a: None,  # it adds, so it is no view
+        spread=_spread_unwindows,
         samples=(
             sample((2, 3, 2, 2, 2, 2), extent=(4, 3), **_two),
             sample((1, 2, 2, 2, 3, 1), extent=(5, 6), **_wide),

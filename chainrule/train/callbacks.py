@@ -177,13 +177,17 @@ class Converged(Callback):
         current = (logs or {})[self.monitor]
         at = f"in epoch {epoch + 1}"
         if self.loss is not None and current <= self.loss:
-            self.stop(f"{self.monitor} fell to {current:.6g} {at}, at most {self.loss:g}", "converged")
+            self.stop(
+                f"{self.monitor} fell to {current:.6g} {at}, at most {self.loss:g}", "converged"
+            )
         elif self.norm is not None and self.gradient_norm <= self.norm:
             told = f"the gradient's norm fell to {self.gradient_norm:.6g} {at}"
             self.stop(f"{told}, at most {self.norm:g}", "converged")
         elif self.tol is not None and self.before is not None:
             self.still = self.still + 1 if abs(current - self.before) <= self.tol else 0
             if self.still >= self.epochs:
-                told = f"{self.monitor} moved by at most {self.tol:g} in each of {self.epochs} epochs"
+                told = (
+                    f"{self.monitor} moved by at most {self.tol:g} in each of {self.epochs} epochs"
+                )
                 self.stop(f"{told} up to epoch {epoch + 1}", "converged")
         self.before = current

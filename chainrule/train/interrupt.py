@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+from contextlib import suppress
 from types import FrameType
 from typing import Any
+
+STDERR = 2
 
 
 class Interrupt:
@@ -13,11 +17,12 @@ class Interrupt:
 
     A step that is torn apart would lose the memory it was given, so a stop lies between steps. A
     program's own handler of the signal is left in place, and so are threads other than the main
-    one, which no signal reaches.
+    one, which no signal reaches. `again` says that the second came.
     """
 
     def __init__(self) -> None:
         self.pressed = False
+        self.again = False
         self.installed = False
 
     def __enter__(self) -> Interrupt:
@@ -34,8 +39,12 @@ class Interrupt:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.pressed:
+            self.again = True
             raise KeyboardInterrupt
         self.pressed = True
+        # Not print: the signal may have come in the middle of one, whose lock is held then.
+        with suppress(OSError):
+            os.write(STDERR, b"\nCtrl-C: stopping after this step; once more stops at once\n")
 
     def check(self) -> None:
         """KeyboardInterrupt when Ctrl-C was pressed."""

@@ -39,9 +39,7 @@ def accuracy(y_true: Tensor, y_pred: Tensor, from_logits: bool = False) -> Tenso
 def binary_accuracy(y_true: Tensor, y_pred: Tensor, from_logits: bool = False) -> Tensor:
     """1 where label and prediction lie on the same side: above the threshold or not."""
     threshold = 0.0 if from_logits else 0.5
-    hit = equal(
-        cast(_like(y_true, y_pred), "float32"), cast(greater(y_pred, threshold), "float32")
-    )
+    hit = equal(cast(_like(y_true, y_pred), "float32"), cast(greater(y_pred, threshold), "float32"))
     return cast(hit, "float32")
 
 
@@ -86,7 +84,7 @@ METRICS: dict[str, Callable[..., Tensor]] = {
 _THRESHOLDED = (accuracy, binary_accuracy)
 
 
-def _like(y_true: Tensor, y_pred: Tensor) -> Tensor:
+def _like(y_true: Tensor, y_pred: Tensor) -> Any:
     """`y_true` in the shape and dtype of `y_pred`; (n,) against (n, 1) would broadcast to n x n."""
     if y_true.size != y_pred.size:
         raise ShapeError(
@@ -98,9 +96,11 @@ def _like(y_true: Tensor, y_pred: Tensor) -> Tensor:
 def _largest(x: Tensor) -> Tensor:
     """The position of the first largest element along the last axis, as float32."""
     classes = x.shape[-1]
-    places = broadcast_to(cast(arange(classes), "float32"), x.shape)
+    places: Any = broadcast_to(cast(arange(classes), "float32"), x.shape)
     hit = equal(x, max(x, -1, keepdims=True))
-    return classes - max(where(hit, classes - places, 0.0), -1)
+    # Counted from the end, so that the largest count is the first place.
+    last: Any = max(where(hit, classes - places, 0.0), -1)
+    return classes - last
 
 
 class Metric:

@@ -7,18 +7,18 @@ next: `steps.py`.
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import numpy as np
 
-from chainrule.core.errors import ArgumentError, DataError, ShapeError, UnknownNameError
+from chainrule.core.errors import ArgumentError, DataError, ShapeError
 from chainrule.core.node import Node
 from chainrule.core.op import Shape
 from chainrule.core.recording import Recording
 from chainrule.core.tensor import Tensor, as_tensor
 from chainrule.data.checks import check_labels, numbers, places
-from chainrule.nn.losses import LOSSES
+from chainrule.nn.losses import LOSSES, Loss, takes_logits
+from chainrule.nn.losses import loss as find_loss
 
 SPARSE = "sparse_categorical_crossentropy"
 SHARES = ("binary_crossentropy", "categorical_crossentropy")  # targets lie in 0 .. 1
@@ -64,37 +64,29 @@ def is_normalised(node: Node) -> bool:
 class Objective:
     """The loss that `compile` was given: `function(y_true, y_pred)`, a mean over the batch.
 
-    `kind` is the name it is registered under, "" for a function of the user's. `from_logits` is
-    None where it is for the model's end to decide.
+    `kind` is the name it is registered under, "" for a function of the user's.
     """
 
     def __init__(self, given: Any):
-        if isinstance(given, str) and given not in LOSSES:
-            raise UnknownNameError("loss", given, LOSSES)
-        if not isinstance(given, str) and (not callable(given) or isinstance(given, type)):
-            raise ArgumentError(
-                f"a loss is a name or a function (y_true, y_pred), got {given!r}",
-                mend="one of " + ", ".join(sorted(LOSSES)),
-            )
-        self.function = LOSSES[given] if isinstance(given, str) else given
-        plain = inspect.unwrap(self.function)
+        """UnknownNameError or ArgumentError for what is no loss."""
+        self.function = find_loss(given)
+        plain: Any = self.function
+        if isinstance(plain, Loss):
+            plain = type(plain).function
         name = getattr(plain, "__name__", "")
         self.kind = name if LOSSES.get(name) is plain else ""
-        self.name = name or type(given).__name__
-        self.switched = bool(self.kind) and "from_logits" in inspect.signature(plain).parameters
-        self.from_logits: bool | None = None
-        if not isinstance(given, str):
-            self.from_logits = bool(getattr(given, "keywords", {}).get("from_logits", False))
+        self.name = name or type(plain).__name__
+        self.by_name = isinstance(given, str)
 
     def reads_logits(self, ending: Ending) -> bool:
         """Whether predictions of a model with this end are read as logits."""
-        if self.from_logits is None:
-            return self.switched and not ending.probabilities
-        return self.from_logits
+        if self.by_name:
+            return takes_logits(self.function) and not ending.probabilities
+        return bool(getattr(self.function, "from_logits", False))
 
     def loss(self, y_true: Tensor, y_pred: Tensor, logits: bool) -> Tensor:
         """The scalar loss; ShapeError when a user's function gives something else."""
-        if self.switched:
+        if self.by_name and takes_logits(self.function):
             value = self.function(y_true, y_pred, from_logits=logits)
         else:
             value = as_tensor(self.function(y_true, y_pred))

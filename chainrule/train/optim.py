@@ -162,7 +162,7 @@ class Adam(Optimizer):
 
     def step_rate(self, learning_rate: Any, count: Any) -> Any:
         """The rate with both means' start at zero made up for."""
-        t = cast(count, "float64")
+        t: Any = cast(count, "float64")
         if isinstance(learning_rate, Tensor):
             learning_rate = cast(learning_rate, "float64")
         return sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t) * learning_rate

@@ -60,7 +60,8 @@ class Lines(Silent):
     def line(self, epoch: int, logs: dict[str, float]) -> str:
         """Which epoch, its numbers and its time."""
         seconds = time.perf_counter() - self.began
-        return f"epoch {epoch + 1}/{self.epochs}  {numbers(logs)}  {seconds:.1f} s"
+        took = f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+        return f"epoch {epoch + 1}/{self.epochs}  {numbers(logs)}  {took}"
 
 
 class Bar(Lines):

@@ -90,7 +90,9 @@ class Steps:
             return before if new is before else where(finite, new, before)
 
         for each, before in zip(self.states, old, strict=True):
-            each.renew(commit(written(each), before))
+            after = written(each)
+            if after is not each:
+                each.renew(commit(after, before))
         new_params = [commit(new, before) for new, before in zip(new_params, params, strict=True)]
         return new_params, tree_map(commit, new_state, state), loss, squares, sums, counts
 
@@ -115,7 +117,7 @@ class Steps:
 
 def squared_norm(grads: Sequence[Any]) -> Tensor:
     """The sum of the squares of all elements of all gradients."""
-    total = None
+    total: Any = None
     for g in grads:
         part = sum(g * g)
         total = part if total is None else total + part

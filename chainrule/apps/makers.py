@@ -12,7 +12,7 @@ from typing import Any
 
 from chainrule.core.errors import ArgumentError, UnknownNameError
 from chainrule.nn import Conv2D, Dense, Dropout, Flatten, MaxPooling2D, Module
-from chainrule.train import Sequential
+from chainrule.train.model import Sequential
 
 MOST_LAYERS = 8
 

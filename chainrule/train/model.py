@@ -1,0 +1,283 @@
+"""`Model`: a module that can be compiled, fitted, evaluated and saved.
+
+Read next: `sequential.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from chainrule.core.errors import ArgumentError, GradientError
+from chainrule.core.op import Shape
+from chainrule.core.recording import current
+from chainrule.data.batches import check_whole, split_validation
+from chainrule.nn.module import Module
+from chainrule.nn.randomness import seeded
+from chainrule.train import weights
+from chainrule.train.callbacks import Callback
+from chainrule.train.examples import (
+    Examples,
+    check_arrays,
+    check_features,
+    check_pair,
+    float_dtype,
+    keeps_integers,
+)
+from chainrule.train.history import History
+from chainrule.train.loop import Fit, Plan, Progressed
+from chainrule.train.metrics import Metric, Totals, find_metrics
+from chainrule.train.objective import BATCH, Ending, Objective
+from chainrule.train.optim import find_optimizer
+from chainrule.train.progress import find_progress
+from chainrule.train.steps import Steps
+
+EVALUATION_BATCH = 128
+_seeding = threading.local()
+
+
+class Setup:
+    """What `compile` set, and what was compiled since."""
+
+    def __init__(
+        self,
+        optimizer: Any = None,
+        objective: Objective | None = None,
+        metrics: Sequence[Metric] = (),
+    ):
+        self.optimizer = optimizer
+        self.objective = objective
+        self.metrics = metrics
+        self.steps: Steps | None = None
+        self.endings: dict[Shape, Ending] = {}
+        self.progressed = Progressed()
+        self.stop_training = False
+
+
+class Model(Module):
+    """A module that trains: write `call(self, x)` as in any module.
+
+    The initial weights, the order of examples and the masks of dropout are functions of `seed`:
+    the same calls give the same bits.
+    """
+
+    untracked: ClassVar[tuple[str, ...]] = ("_setup",)
+    seed: int = 0
+    _setup: Setup
+
+    def __init__(self, seed: int = 0, name: str | None = None):
+        super().__init__(name)
+        check_whole("seed", seed, 0, 2**64 - 1)
+        self.seed = seed
+
+    def __call__(self, x: Any, *, training: bool = False) -> Any:
+        """`call(x)`; the first builds, from the seed of the outermost model."""
+        if getattr(_seeding, "inside", False):
+            return super().__call__(x, training=training)
+        _seeding.inside = True
+        try:
+            with seeded(self.seed):
+                return super().__call__(x, training=training)
+        finally:
+            _seeding.inside = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(getattr(type(self), name, None), property):
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def compile(self, optimizer: Any, loss: Any, metrics: Sequence[Any] = ()) -> None:
+        """Say how to train: an optimiser, a loss and metrics, each by name or as an object.
+
+        A crossentropy given by name reads probabilities when the model ends in sigmoid or
+        softmax, and logits otherwise; as `nn.losses.BinaryCrossentropy(from_logits=True)` it reads
+        what that says. A loss of your own is a function `(y_true, y_pred)` that gives one number.
+        What the optimiser has gathered in earlier fits is forgotten. UnknownNameError or
+        ArgumentError for what is none.
+        """
+        self._setup = Setup(find_optimizer(optimizer), Objective(loss), find_metrics(metrics))
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        batch_size: int = 32,
+        epochs: int = 1,
+        validation_data: Any = None,
+        validation_split: float = 0.0,
+        callbacks: Sequence[Callback] = (),
+        shuffle: bool = True,
+        verbose: Any = "auto",
+    ) -> History:
+        """Train on `x` and `y`, `epochs` times over; see `History` for what comes back.
+
+        Data is checked first, and nothing has changed when that raises. Values are cast to the
+        model's dtype and not scaled. `validation_data` is a pair (x, y); `validation_split` keeps
+        the last fraction of the examples for it. `verbose` is 0 (nothing), 1 (a bar), 2 (a line
+        for each epoch) or "auto"; all on stderr.
+
+        Another fit goes on where this one ended: the optimiser's state stays, and so does the
+        count of epochs that shuffling depends on, so 2 and 3 epochs are 5. Ctrl-C ends the fit
+        after the step that runs, and the history is returned; pressed again, it raises. A step
+        whose loss or gradient is not finite is not taken, and ends the fit.
+        """
+        setup = self._compiled("fit")
+        plan = self._plan(batch_size, epochs, shuffle, callbacks, verbose)
+        x, y = check_arrays(x, y)
+        held_out = None
+        if validation_data is not None:
+            if validation_split:
+                raise ArgumentError("validation_data and validation_split were both given")
+            held_out = check_arrays(*check_pair("validation_data", validation_data))
+            check_features(held_out[0], x.shape[1:], "validation_data")
+        elif validation_split:
+            train, test = split_validation(len(x), validation_split)
+            x, y, held_out = x[train], y[train], (x[test], y[test])
+        examples = self._examples(x, y)
+        steps, validate = self._steps(x.shape[1:]), None
+        if held_out is not None:
+            judged = self._examples(*held_out)
+
+            def validate(check: Callable[[], None]) -> dict[str, float]:
+                return self._evaluate(steps, judged, max(batch_size, EVALUATION_BATCH), check)
+
+        if not steps.params:
+            raise ArgumentError(
+                f"{self.name} has no parameters to train", mend="a layer that has some, Dense(1)"
+            )
+        setup.stop_training = False
+        return Fit(self, steps, plan, examples, validate, setup.progressed).run()
+
+    def evaluate(self, x: Any, y: Any, *, batch_size: int = EVALUATION_BATCH) -> dict[str, float]:
+        """The loss and each metric over all examples, by name."""
+        self._compiled("evaluate")
+        x, y = check_arrays(x, y)
+        examples = self._examples(x, y)
+        return self._evaluate(self._steps(x.shape[1:]), examples, batch_size, lambda: None)
+
+    def predict(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
+        """The output for each example, as a NumPy array."""
+        x, _ = check_arrays(x)
+        self._outside("predict")
+        ending, steps = self._ending(x.shape[1:]), self._steps(x.shape[1:])
+        examples = Examples(x, None, float_dtype(self), keeps_integers(self))
+        found, at = None, 0
+        for part, _ in examples.batches(batch_size):
+            y = steps.predict(steps.params, part).numpy()
+            if found is None:
+                found = np.empty((len(x), *ending.shape), y.dtype)
+            found[at : at + len(part)] = y
+            at += len(part)
+        assert found is not None
+        return found
+
+    def get_weights(self) -> dict[str, np.ndarray]:
+        """A copy of each parameter and state under its path, "conv2d/kernel"."""
+        return weights.copy_weights(self)
+
+    def set_weights(self, arrays: Mapping[str, Any]) -> None:
+        """Put in what `get_weights` gave; all is checked before anything changes."""
+        weights.put_weights(self, arrays)
+
+    def save_weights(self, path: str | os.PathLike) -> Path:
+        """Write all weights to a safetensors file, in one piece; FileError where that fails."""
+        return weights.save_weights(self, path)
+
+    def load_weights(self, path: str | os.PathLike) -> None:
+        """Put in what `save_weights` wrote, all or nothing; FileError, ShapeError, DtypeError."""
+        weights.load_weights(self, path)
+
+    @property
+    def optimizer(self) -> Any:
+        """The optimiser that `compile` was given; its learning rate may be set between steps."""
+        return self._made().optimizer
+
+    @property
+    def stop_training(self) -> bool:
+        """Set it in a callback to end the fit; `Callback.stop` does so with a reason."""
+        return self._made().stop_training
+
+    @stop_training.setter
+    def stop_training(self, value: bool) -> None:
+        self._made().stop_training = bool(value)
+
+    def _made(self) -> Setup:
+        if "_setup" not in vars(self):
+            self._setup = Setup()
+        return self._setup
+
+    def _outside(self, what: str) -> None:
+        if current() is not None:
+            raise GradientError(
+                f"{what} was called while something records",
+                mend="call the model itself inside jit, grad or record",
+            )
+
+    def _compiled(self, what: str) -> Setup:
+        self._outside(what)
+        if self._made().objective is None:
+            raise ArgumentError(
+                f"{what} needs a loss and an optimizer, and compile was not called",
+                mend=f'model.compile("adam", loss="mse") before model.{what}(...)',
+            )
+        return self._setup
+
+    def _plan(
+        self, batch_size: int, epochs: int, shuffle: bool, callbacks: Any, verbose: Any
+    ) -> Plan:
+        check_whole("batch_size", batch_size, 1)
+        check_whole("epochs", epochs, 0)
+        callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
+        for each in callbacks:
+            if not isinstance(each, Callback):
+                raise ArgumentError(
+                    f"a callback is an object of a Callback class, got {each!r}",
+                    mend="callbacks=[EarlyStopping(patience=3)]",
+                )
+        return Plan(batch_size, epochs, bool(shuffle), callbacks, find_progress(verbose))
+
+    def _ending(self, shape: Shape) -> Ending:
+        """How the model ends on examples of `shape`; the first time this builds it."""
+        setup = self._made()
+        if not self.built:
+            self.build_for((BATCH, *shape), "int64" if keeps_integers(self) else "float32")
+        if setup.steps is not None and not setup.steps.fits(self):
+            setup.steps, setup.endings = None, {}
+        if shape not in setup.endings:
+            dtype = np.dtype("int64") if keeps_integers(self) else float_dtype(self)
+            setup.endings[shape] = Ending(self, shape, dtype)
+        return setup.endings[shape]
+
+    def _steps(self, shape: Shape) -> Steps:
+        """The compiled functions of the model as it is now."""
+        ending, setup = self._ending(shape), self._made()
+        if setup.steps is None:
+            objective = setup.objective
+            logits = objective is not None and objective.reads_logits(ending)
+            setup.steps = Steps(self, setup.optimizer, objective, setup.metrics, logits)
+        return setup.steps
+
+    def _examples(self, x: np.ndarray, y: Any) -> Examples:
+        """Checked examples with targets that the loss can read."""
+        ending, objective = self._ending(x.shape[1:]), self._made().objective
+        assert objective is not None
+        dtype = float_dtype(self)
+        targets = objective.targets(y, ending.shape, dtype)
+        return Examples(x, targets, dtype, keeps_integers(self))
+
+    def _evaluate(
+        self, steps: Steps, examples: Examples, batch_size: int, check: Callable[[], None]
+    ) -> dict[str, float]:
+        totals = Totals(steps.metrics)
+        for x, y in examples.batches(batch_size):
+            loss, sums, counts = steps.test(steps.params, x, y)
+            totals.add([loss.item() * len(x), *map(float, sums)], [len(x), *counts])
+            check()
+        return totals.means()
