@@ -11,6 +11,7 @@ nothing else on the machine:
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import time
@@ -43,7 +44,7 @@ def weights() -> list[tuple[np.ndarray, np.ndarray]]:
     rng = np.random.default_rng(1)
     return [
         ((rng.standard_normal((a, b)) * np.sqrt(2 / a)).astype(np.float32), np.zeros(b, np.float32))
-        for a, b in zip(WIDTHS, WIDTHS[1:], strict=False)
+        for a, b in itertools.pairwise(WIDTHS)
     ]
 
 
@@ -103,9 +104,7 @@ class JaxStep:
             rate = RATE * jnp.sqrt(1 - B2**t) / (1 - B1**t)
             m = jax.tree.map(lambda m, g: B1 * m + (1 - B1) * g, m, grads)
             v = jax.tree.map(lambda v, g: B2 * v + (1 - B2) * g * g, v, grads)
-            params = jax.tree.map(
-                lambda p, m, v: p - rate * m / (jnp.sqrt(v) + EPS), params, m, v
-            )
+            params = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v) + EPS), params, m, v)
             return params, (t, m, v), loss
 
         self.step = jax.jit(step, donate_argnums=(0, 1))

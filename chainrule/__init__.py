@@ -9,6 +9,8 @@ Reading order of the engine, each file naming the next: `core/errors`, `core/dty
 `compile/llvm`, `compile/threads`, `compile/program`, `compile/jit`.
 """
 
+from chainrule import nn
+from chainrule.compile.jit import jit
 from chainrule.core import errors
 from chainrule.core.dtypes import as_dtype
 from chainrule.core.errors import (
@@ -27,9 +29,16 @@ from chainrule.core.graph import Graph, parse
 from chainrule.core.recording import record
 from chainrule.core.tensor import State, Tensor
 from chainrule.core.tree import flatten, register_tree, tree_map, unflatten
+from chainrule.grad.check import check_gradient
+from chainrule.grad.custom import custom_gradient
+from chainrule.grad.forward import hvp, jvp
+from chainrule.grad.reverse import grad, gradient, value_and_grad, vjp
+from chainrule.grad.vmap import vmap
 from chainrule.ops.composite import log_softmax, min, softmax, softplus, var
 from chainrule.ops.elementwise import (
     absolute as abs,
+)
+from chainrule.ops.elementwise import (
     add,
     cast,
     divide,
@@ -57,12 +66,6 @@ from chainrule.ops.move import broadcast_to, expand_dims, pad, reshape, transpos
 from chainrule.ops.random import bernoulli, fold_in, key, uniform
 from chainrule.ops.reduce import max, mean, sum
 from chainrule.ops.window import conv2d, max_pool2d
-from chainrule.grad.check import check_gradient
-from chainrule.grad.custom import custom_gradient
-from chainrule.grad.forward import hvp, jvp
-from chainrule.grad.reverse import grad, gradient, value_and_grad, vjp
-from chainrule.grad.vmap import vmap
-from chainrule.compile.jit import jit
-from chainrule.train import optim
+from chainrule.train import Model, Sequential, optim
 
 __version__ = "0.1.0"

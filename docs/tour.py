@@ -79,6 +79,10 @@ variable_op, constant_op = Op("variable"), Op("constant")
 
 class Node:
     known: dict[Any, Node] = {}
+    op: Op
+    inputs: tuple[Node, ...]
+    shape: tuple[int, ...]
+    attrs: dict[str, Any]
 
     def __new__(cls, op: Op, inputs: Sequence[Node], shape: tuple[int, ...], **attrs: Any) -> Node:
         key = (op, tuple(inputs), shape, tuple(attrs.items()))

@@ -89,7 +89,9 @@ def near(found: np.ndarray, wanted: np.ndarray, relative: float, what: str) -> N
     assert found.shape == wanted.shape, f"{what}: shape {found.shape}, needed {wanted.shape}"
     if wanted.size:
         gap = np.max(np.abs(found - wanted)) / max(np.max(np.abs(wanted)), 1e-8)
-        assert gap <= relative, f"{what}: off by {gap:.2e}, at most {relative:.0e}\n{found}\n{wanted}"
+        assert gap <= relative, (
+            f"{what}: off by {gap:.2e}, at most {relative:.0e}\n{found}\n{wanted}"
+        )
 
 
 def check_forward(op: Op, sample: Sample) -> None:

@@ -79,6 +79,11 @@ class Classifier:
         model.load_weights(run.weights)
         return cls(data, maker, arguments, tuple(shape), tuple(classes), x_max, seed, model)
 
+    @property
+    def parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(tensor.size for tensor in self.model.named_parameters().values())
+
     def config(self) -> dict[str, Any]:
         """What `load` needs, in JSON's terms."""
         return {

@@ -95,7 +95,6 @@ class Outcome:
     best: int
     seconds: float
     sizes: dict[str, int]
-    parameters: int
     baselines: dict[str, float]
     test: dict[str, float] = field(default_factory=dict)
     confused: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -151,9 +150,7 @@ def train(
     data without a recipe, ArgumentError and FileError for a folder that cannot be used, the latter
     two before training. Ctrl-C while training is no error: the history says "interrupted".
     """
-    recipe = recipe_for(
-        data, epochs=epochs, learning_rate=learning_rate, batch_size=batch_size
-    )
+    recipe = recipe_for(data, epochs=epochs, learning_rate=learning_rate, batch_size=batch_size)
     optimizer = Adam(recipe.learning_rate)
     with new_run(f"{TASK}-{data}", out) as run:
         examples = load(data, report=tell)
@@ -162,34 +159,32 @@ def train(
             data, recipe.maker, recipe.arguments, examples, parts.training.x.shape[1:], seed
         )
         run.write(CONFIG, {**classifier.config(), "training": training_config(recipe)})
-        model = classifier.model
-        parameters = sum(t.size for t in model.named_parameters().values())
-        tell(opening(data, recipe, parts, parameters))
-        model.compile(optimizer, "sparse_categorical_crossentropy", ["accuracy"])
-        stopper = EarlyStopping(patience=recipe.patience, restore_best_weights=True)
+        tell(opening(data, recipe, parts, classifier))
         began = time.perf_counter()
-        history = model.fit(
-            parts.training.x,
-            parts.training.y,
-            batch_size=recipe.batch_size,
-            epochs=recipe.epochs,
-            validation_data=(parts.validation.x, parts.validation.y),
-            callbacks=[stopper],
-        )
+        history, best = fit(classifier.model, optimizer, recipe, parts)
         seconds = time.perf_counter() - began
-        model.save_weights(run.weights)
-        outcome = Outcome(
-            run,
-            recipe,
-            history,
-            stopper.best_epoch + 1 if stopper.best_weights is not None else 0,
-            seconds,
-            parts.sizes(),
-            parameters,
-            baselines(parts),
-        )
+        classifier.model.save_weights(run.weights)
+        outcome = Outcome(run, recipe, history, best, seconds, parts.sizes(), baselines(parts))
         finish(outcome, classifier, parts.test)
     return outcome
+
+
+def fit(model: Any, optimizer: Adam, recipe: Recipe, parts: Parts) -> tuple[History, int]:
+    """Train until validation stops to improve; the history, and the epoch whose weights stay.
+
+    The epoch counts from 1, and is 0 when none was finished.
+    """
+    model.compile(optimizer, "sparse_categorical_crossentropy", ["accuracy"])
+    stopper = EarlyStopping(patience=recipe.patience, restore_best_weights=True)
+    history = model.fit(
+        parts.training.x,
+        parts.training.y,
+        batch_size=recipe.batch_size,
+        epochs=recipe.epochs,
+        validation_data=(parts.validation.x, parts.validation.y),
+        callbacks=[stopper],
+    )
+    return history, stopper.best_epoch + 1 if stopper.best_weights is not None else 0
 
 
 def finish(outcome: Outcome, classifier: Classifier, test: Part) -> None:
@@ -212,8 +207,9 @@ def finish(outcome: Outcome, classifier: Classifier, test: Part) -> None:
         )
 
 
-def opening(data: str, recipe: Recipe, parts: Parts, parameters: int) -> str:
+def opening(data: str, recipe: Recipe, parts: Parts, classifier: Classifier) -> str:
     """What is about to be trained, in a line."""
+    parameters = classifier.parameters
     sizes = ", ".join(f"{count:,} {name}" for name, count in parts.sizes().items())
     return (
         f"{data}: {sizes} images; {recipe.maker} with {parameters:,} parameters; Adam "
@@ -264,7 +260,6 @@ def history_record(outcome: Outcome) -> dict[str, Any]:
         "stopped": history.stopped,
         "reason": history.reason,
         "seconds": round(outcome.seconds, 3),
-        "parameters": outcome.parameters,
         "examples": outcome.sizes,
         "test": outcome.test,
         "baselines": outcome.baselines,

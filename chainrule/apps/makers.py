@@ -12,7 +12,7 @@ from typing import Any
 
 from chainrule.core.errors import ArgumentError, UnknownNameError
 from chainrule.nn import Conv2D, Dense, Dropout, Flatten, MaxPooling2D, Module
-from chainrule.train.model import Sequential
+from chainrule.train import Sequential
 
 MOST_LAYERS = 8
 
@@ -44,7 +44,9 @@ def maker(
     return register
 
 
-@maker(filters=(1, 512), units=(1, 4096), dropout=(0.0, 0.95), classes=(2, 1000), lists=("filters",))
+@maker(
+    filters=(1, 512), units=(1, 4096), dropout=(0.0, 0.95), classes=(2, 1000), lists=("filters",)
+)
 def cnn(filters: list[int], units: int, dropout: float, classes: int) -> list[Module]:
     """3x3 convolutions, each halved in size by pooling, then two dense layers; logits come out."""
     layers: list[Module] = []

@@ -165,7 +165,9 @@ def find_run(given: str | os.PathLike) -> Run:
         if candidate.is_dir():
             return Run(candidate)
     if path.exists():
-        raise FileError(f"a run is a folder, and {path} is a file", mend=f"its folder {path.parent}")
+        raise FileError(
+            f"a run is a folder, and {path} is a file", mend=f"its folder {path.parent}"
+        )
     parent = path.parent if path.parent != Path() else PARENT
     known = [str(found.parent) for found in sorted(parent.glob(f"*/{CONFIG}"))]
     if not known:

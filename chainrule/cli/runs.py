@@ -92,7 +92,11 @@ def predict(
             first, second = np.argsort(-row, kind="stable")[:2]
             names = classifier.classes
             table.add_row(
-                path, str(i), names[first], f"{row[first]:.1%}", f"{names[second]} {row[second]:.1%}"
+                path,
+                str(i),
+                names[first],
+                f"{row[first]:.1%}",
+                f"{names[second]} {row[second]:.1%}",
             )
         show(table)
     if broken:

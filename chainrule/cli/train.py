@@ -34,9 +34,13 @@ def tasks() -> None:
 @app.command("images")
 def images(
     data: str = typer.Option("digits", help="A set of images: " + " or ".join(RECIPES) + "."),
-    epochs: int | None = typer.Option(None, min=1, help="At most this many.", show_default="the set's"),
+    epochs: int | None = typer.Option(
+        None, min=1, help="At most this many.", show_default="the set's"
+    ),
     lr: float | None = typer.Option(None, help="Adam's learning rate.", show_default="the set's"),
-    batch_size: int | None = typer.Option(None, min=1, help="Images a step.", show_default="the set's"),
+    batch_size: int | None = typer.Option(
+        None, min=1, help="Images a step.", show_default="the set's"
+    ),
     seed: int = typer.Option(0, min=0, max=2**63 - 1, help="Of initial weights and batches."),
     out: Path | None = typer.Option(
         None, help="The run folder; it must be new or empty.", show_default="runs/images-DATA-NNN"
@@ -49,6 +53,8 @@ def images(
     The run folder gets the weights, the configuration, the history and the learning curve. Ctrl-C
     stops early and keeps the best weights so far.
     """
+    if lr is not None and not lr > 0:
+        raise typer.BadParameter(f"{lr:g} is not above 0.", param_hint="--lr")
     use_threads(threads)
     outcome = train(
         data,
@@ -89,7 +95,9 @@ def show_outcome(outcome: Outcome) -> None:
     table = columns("test accuracy", f"of {tested:,} images not trained on")
     right = round(outcome.test["accuracy"] * tested)
     table.add_row(f"{outcome.test['accuracy']:.2%}", f"{outcome.recipe.maker}: {right:,} right")
-    table.add_row(f"{outcome.baselines['nearest_centroid']:.2%}", "nearest class mean, for comparison")
+    table.add_row(
+        f"{outcome.baselines['nearest_centroid']:.2%}", "nearest class mean, for comparison"
+    )
     table.add_row(f"{outcome.baselines['majority']:.2%}", "always the most frequent class")
     show("", table, "")
     for name in ("val_loss", "val_accuracy"):
@@ -121,7 +129,6 @@ def record(data: str, seed: int, outcome: Outcome) -> dict[str, Any]:
         "data": data,
         "seed": seed,
         "seconds": round(outcome.seconds, 3),
-        "parameters": outcome.parameters,
         "examples": outcome.sizes,
         "failure": outcome.failure or None,
     }

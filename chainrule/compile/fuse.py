@@ -116,7 +116,7 @@ def is_native(node: Node, resolver: Resolver) -> bool:
 
 def singles(graph: Graph, resolver: Resolver) -> dict[Node, Kernel]:
     """One kernel for each computed node."""
-    found = {}
+    found: dict[Node, Kernel] = {}
     for node in graph.order:
         if not resolver.computed(node):
             continue
@@ -201,12 +201,13 @@ def fits_tile(node: Node, product: Node, resolver: Resolver) -> bool:
     """Whether an epilogue node reads with one step along rows and one along columns."""
     if node is product:
         return True
+    if node.op.kind != "elementwise":
+        return False
     part = letters(product.attrs["spec"])
     split = len(part.batch) + len(part.rows)
     groups = list(range(len(part.batch), split)), list(range(split, len(part.out)))
     views = [o.view for o in resolver.operands(node) if o.node.op.name != "literal"]
-    steady = all(merged_axis(view, axes) is not None for view in views for axes in groups)
-    return node.op.kind == "elementwise" and steady
+    return all(merged_axis(view, axes) is not None for view in views for axes in groups)
 
 
 def detour(first: Kernel, second: Kernel) -> bool:
@@ -316,6 +317,4 @@ def product_of(node: Node, a: View, b: View) -> Product | None:
         (a.shape[part.a.index(q)], a.strides[part.a.index(q)], b.strides[part.b.index(q)])
         for q in part.batch
     )
-    return Product(
-        batch, left[0], right[0], left[2], (left[1], left[3]), (right[3], right[1])
-    )
+    return Product(batch, left[0], right[0], left[2], (left[1], left[3]), (right[3], right[1]))

@@ -103,7 +103,7 @@ class Jitted:
 
     def _record(self, leaves: list, structure: Structure, named: Any, args: tuple) -> Entry:
         with Recording(concrete=False) as recording:
-            positions: dict[int, Any] = {}
+            positions: dict[Any, int] = {}  # of argument leaves, by node or by the State's id
             traced: list[Any] = []
             for i, leaf in enumerate(leaves):
                 if isinstance(leaf, State):

@@ -237,7 +237,9 @@ class TextBuilder(Builder):
         return Value(self, name, dtype, lanes)
 
     def constant(self, value: Number, dtype: str) -> Value:
-        return Value(self, f"{value:.9g}" if isinstance(value, float) else str(value), dtype, 1, value)
+        return Value(
+            self, f"{value:.9g}" if isinstance(value, float) else str(value), dtype, 1, value
+        )
 
     def spread(self, x: Value, lanes: int) -> Value:
         return Value(self, x.name, x.dtype, lanes, x.constant)

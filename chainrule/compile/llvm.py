@@ -111,9 +111,14 @@ class LlvmBuilder(Builder):
         if what == "neg":
             if x.dtype in FLOAT:
                 return self.set(f"fneg {kind} {x.name}", dtype, lanes)
-            return self.set(f"sub {kind} zeroinitializer, {x.name}" if lanes > 1 else
-                            f"sub {kind} 0, {x.name}", dtype, lanes)
-        return self.set(f"{_mnemonic(what, x.dtype)} {kind} {x.name}, {parts[1].name}", dtype, lanes)
+            return self.set(
+                f"sub {kind} zeroinitializer, {x.name}" if lanes > 1 else f"sub {kind} 0, {x.name}",
+                dtype,
+                lanes,
+            )
+        return self.set(
+            f"{_mnemonic(what, x.dtype)} {kind} {x.name}, {parts[1].name}", dtype, lanes
+        )
 
     def _convert(self, x: Value, dtype: str, lanes: int) -> Value:
         kind = type_of(x.dtype, lanes)
@@ -203,8 +208,11 @@ class LlvmBuilder(Builder):
             x = Value(self, f"<{', '.join([f'{kind} {_zero(kind)}'] * lanes)}>", dtype, lanes)
             for i in range(active):
                 item = self.load(self.advance(pointer, i, stride), 1, 1, 1)
-                raw = item.name if dtype != "bool" else self.set(
-                    f"zext i1 {item.name} to i8", "uint8").name
+                raw = (
+                    item.name
+                    if dtype != "bool"
+                    else self.set(f"zext i1 {item.name} to i8", "uint8").name
+                )
                 x = self.set(
                     f"insertelement <{lanes} x {kind}> {x.name}, {kind} {raw}, i64 {i}",
                     dtype,
@@ -272,9 +280,8 @@ class LlvmBuilder(Builder):
         heads = [f"  {index.name} = phi i64 [ {first}, %{before} ], [ %{at}n, %{self.block} ]"]
         for phi, value, new in zip(phis, carried, after, strict=True):
             kind = type_of(value.dtype, value.lanes)
-            heads.append(
-                f"  {phi.name} = phi {kind} [ {value.name}, %{before} ], [ {new.name}, %{self.block} ]"
-            )
+            ways = f"[ {value.name}, %{before} ], [ {new.name}, %{self.block} ]"
+            heads.append(f"  {phi.name} = phi {kind} {ways}")
         assert mark < slot
         self.lines[slot:slot] = heads
         self.label(f"{at}x")

@@ -47,7 +47,9 @@ class Axis(NamedTuple):
 class Plan:
     """A loop kernel with its accesses collected and its axes merged."""
 
-    def __init__(self, kernel: Kernel, resolver: Resolver, stored: dict[Node, str], names: Callable):
+    def __init__(
+        self, kernel: Kernel, resolver: Resolver, stored: dict[Node, str], names: Callable
+    ):
         self.kernel, self.resolver, self.stored = kernel, resolver, stored
         self.members = set(kernel.nodes)
         self.accesses: list[Access] = []
@@ -73,9 +75,7 @@ class Plan:
                 self.stores[node] = self._access(self.stored[node], spread_of(node).view, node)
                 continue
             full = is_full(node, self.kernel) or is_copy(node)
-            view = (
-                View.whole(self.kernel.space) if full else row_view(self.kernel, node.shape)
-            )
+            view = View.whole(self.kernel.space) if full else row_view(self.kernel, node.shape)
             self.stores[node] = self._access(self.stored[node], view, node)
 
     def _access(self, buffer: str, view: View, node: Node) -> int:
@@ -123,9 +123,7 @@ class Plan:
         return found
 
 
-def merged_axes(
-    kernel: Kernel, accesses: Sequence[Access], keep_first: bool = False
-) -> list[Axis]:
+def merged_axes(kernel: Kernel, accesses: Sequence[Access], keep_first: bool = False) -> list[Axis]:
     """The axes of the space, ones dropped, neighbours merged where every access allows it.
 
     With `keep_first` the first axis stays even so: it is the one that threads may share out.
@@ -317,8 +315,13 @@ class Emitter:
             self.rows[node] = k.fold(value, node.op.body) if self.lane_reduced else value
 
     def nest(
-        self, pointers: list[Value], axes: list[int], carried: list[Value], body: Callable,
-        lanes: int, active: int,
+        self,
+        pointers: list[Value],
+        axes: list[int],
+        carried: list[Value],
+        body: Callable,
+        lanes: int,
+        active: int,
     ) -> list[Value]:
         """`carried` after `body` at every place of the reduced axes, in order."""
         k = self.k
@@ -387,7 +390,12 @@ class Emitter:
         return local[node]
 
     def operand(
-        self, node: Node, operand: Operand, pointers: list[Value], lanes: int, active: int,
+        self,
+        node: Node,
+        operand: Operand,
+        pointers: list[Value],
+        lanes: int,
+        active: int,
         local: dict,
     ) -> Value:
         """The value an input slot reads here."""
@@ -414,7 +422,8 @@ class Emitter:
         if node.op.kind == "random":
             return self.random(node, pointers, lanes, local)
         values = [
-            rows[o.node] if o.node in rows
+            rows[o.node]
+            if o.node in rows
             else self.operand(node, o, pointers, lanes, active, local)
             for o in self.plan.resolver.operands(node)
         ]

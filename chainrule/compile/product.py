@@ -66,7 +66,8 @@ class ProductEmitter:
             rest = k.whole("div", unit, tiles.down)
             across = k.whole("rem", rest, tiles.across)
             batch = k.whole("div", rest, tiles.across)
-            pa, pb, places = a, b, []
+            pa, pb = a, b
+            places: list[Value] = []
             for extent, step_a, step_b in reversed(self.product.batch):
                 i = k.whole("rem", batch, extent)
                 batch = k.whole("div", batch, extent)
@@ -99,8 +100,9 @@ class ProductEmitter:
             active = width if full else self.product.n % width
             counts = [max(0, min(k.lanes, active - v * k.lanes)) for v in range(t.vectors)]
             counts = [c for c in counts if c]
-            sums = self.sums(rows, counts, k.advance(pa, row, self.product.a[0]),
-                             k.advance(pb, column, 1))
+            sums = self.sums(
+                rows, counts, k.advance(pa, row, self.product.a[0]), k.advance(pb, column, 1)
+            )
             for i, value in enumerate(sums):
                 where = (i // len(counts)) * t.vectors + i % len(counts)
                 k.store(k.advance(self.tile, where * k.lanes, 1), value, k.lanes)
@@ -146,7 +148,7 @@ class ProductEmitter:
         self, rows: int, counts: list[int], row: Value, column: Value, places: list
     ) -> None:
         """The loop kernel over this tile, reading the sums from scratch."""
-        k, emitter = self.k, self.emitter
+        k = self.k
         start = [
             k.pointer(a.buffer, a.offset) if a.buffer else k.constant(a.offset, "int64")
             for a in self.plan.accesses
@@ -165,13 +167,11 @@ class ProductEmitter:
                 self.finish(here, x, count, steps[-1])
 
         k.loop(0, rows, 1, [], body)
-        assert emitter is self.emitter
 
     def steps(self) -> list[tuple[int, ...]]:
         """Per batch axis, then rows, then columns: the step of every access."""
         space = self.plan.kernel.space
         batch = len(self.product.batch)
-        columns = 1 if self.product.n == 1 else None
         found: list[tuple[int, ...]] = []
         for i in range(batch):
             found.append(tuple(a.strides[i] for a in self.plan.accesses))
@@ -179,7 +179,6 @@ class ProductEmitter:
         for group in (range(batch, split), range(split, len(space))):
             axes = [i for i in group if space[i] != 1]
             found.append(tuple(a.strides[axes[-1]] if axes else 0 for a in self.plan.accesses))
-        assert columns is None or columns == 1
         return found
 
     @property

@@ -101,8 +101,8 @@ def parse(text: str) -> Graph:
         if not isinstance(final, ast.Return) or not isinstance(final.value, ast.Tuple):
             raise ArgumentError("not a printed graph: it ends with 'return (...)'")
         outputs = [names[part.id] for part in final.value.elts]  # type: ignore[attr-defined]
-    nodes = [[t.node for t in group] for group in (inputs, outputs)]
-    return Graph(*nodes, recording.origins)  # type: ignore[arg-type]
+    first, last = [[recording.node_of(t) for t in group] for group in (inputs, outputs)]
+    return Graph(first, last, recording.origins)
 
 
 def _statement(line: ast.stmt, names: dict[str, Any], recording: Recording) -> tuple[str, Any]:
@@ -114,7 +114,7 @@ def _statement(line: ast.stmt, names: dict[str, Any], recording: Recording) -> t
     inputs = [names[part.id] for part in call.args]  # type: ignore[attr-defined]
     attrs = {word.arg: ast.literal_eval(_Infinite().visit(word.value)) for word in call.keywords}
     tensor = recording.apply(OPS[call.func.id], inputs, attrs)  # type: ignore[arg-type]
-    return line.targets[0].id, tensor  # type: ignore[union-attr, attr-defined]
+    return line.targets[0].id, tensor  # type: ignore[attr-defined]
 
 
 class _Infinite(ast.NodeTransformer):

@@ -84,7 +84,7 @@ class Op:
     jvp: Any = None
     linear: tuple[int, ...] = ()
     batch: Callable[..., Any] | None = None
-    body: Callable[..., Any] | None = None
+    body: Any = None
     initial: Any = None
     lower: Any = None
     spread: Any = None

@@ -27,7 +27,7 @@ input_op = register(
     Op(
         name="input",
         kind="leaf",
-        ref=lambda **attrs: None,  # type: ignore[arg-type, return-value]
+        ref=lambda **attrs: None,  # type: ignore[arg-type]
         infer=lambda shape, dtype, slot: Spec(shape, np.dtype(dtype)),
     )
 )
@@ -101,7 +101,7 @@ class Recording:
 
     def __init__(self, concrete: bool | None = None):
         outer = current()
-        self.concrete = (outer is None or outer.concrete) if concrete is None else concrete
+        self.concrete: bool = (outer is None or outer.concrete) if concrete is None else concrete
         self.nodes: dict[Any, Node] = {}
         self.values: dict[Node, np.ndarray] = {}
         self.origins: dict[Node, Origin] = {}

@@ -127,11 +127,13 @@ def _leaves_like(structure: Structure, tree: Any) -> list:
             out.extend([None] * part.leaves)
             return
         found = _split(other)
-        if found is None or found[0] is not part.kind or len(found[2]) != len(part.children):
+        kind, aux, children = found if found is not None else (LEAF, None, [])
+        fits = kind is part.kind and (kind is not dict or aux == part.aux)
+        if not fits or len(children) != len(part.children):
             raise ArgumentError(
                 f"trees of one structure needed: {_name(part.kind)} met {type(other).__name__}"
             )
-        for child, below in zip(part.children, found[2], strict=True):
+        for child, below in zip(part.children, children, strict=True):
             walk(child, below)
 
     walk(structure, tree)

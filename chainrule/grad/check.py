@@ -96,10 +96,7 @@ def check_gradient(
     args[0]: relative error 3.00e+00 WRONG  it is 4 times right
     """
     leaves, structure = flatten(list(args))
-    wide = [
-        np.asarray(x, np.float64) if differentiable(x) else x
-        for x in leaves
-    ]
+    wide = [np.asarray(x, np.float64) if differentiable(x) else x for x in leaves]
     where = [i for i, x in enumerate(leaves) if differentiable(x)]
     if not where:
         raise GradientError("nothing to check: no float arrays among the arguments")

@@ -102,7 +102,7 @@ def one_like(loss: Tensor) -> Tensor:
 
 def differentiable(leaf: Any) -> bool:
     """Whether a gradient is taken with respect to this leaf."""
-    if isinstance(leaf, State) or isinstance(leaf, bool | int | str):
+    if isinstance(leaf, State | bool | int | str):
         return False
     return isinstance(leaf, float) or (hasattr(leaf, "dtype") and is_float(np.dtype(leaf.dtype)))
 

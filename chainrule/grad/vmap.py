@@ -27,7 +27,9 @@ def _spread(x: Tensor, batched: bool, size: int) -> Tensor:
 
 
 def _elementwise(op: Op, node: Node, inputs: list, flags: list, size: int) -> Tensor:
-    return op(*[_spread(x, flag, size) for x, flag in zip(inputs, flags, strict=True)], **node.attrs)
+    return op(
+        *[_spread(x, flag, size) for x, flag in zip(inputs, flags, strict=True)], **node.attrs
+    )
 
 
 def _reduction(op: Op, node: Node, inputs: list, flags: list, size: int) -> Tensor:
@@ -49,9 +51,7 @@ def _movement(op: Op, node: Node, inputs: list, flags: list, size: int) -> Tenso
         return reshape(x, (size, *attrs["shape"]))
     if op.name == "broadcast_to":
         lead = len(attrs["shape"]) - (x.ndim - 1)
-        return broadcast_to(
-            reshape(x, (size, *[1] * lead, *x.shape[1:])), (size, *attrs["shape"])
-        )
+        return broadcast_to(reshape(x, (size, *[1] * lead, *x.shape[1:])), (size, *attrs["shape"]))
     front = _FRONT[op.name](size)
     return op(x, **{k: (front[k], *v) if k in front else v for k, v in attrs.items()})
 
@@ -94,12 +94,11 @@ def _index(op: Op, node: Node, inputs: list, flags: list, size: int) -> Tensor:
     return transpose(out, [*back, *range(width + len(lead), out.ndim)])
 
 
-def _random(op: Op, node: Node, inputs: list, flags: list, size: int) -> Tensor:
-    return op(*inputs, **node.attrs)
-
-
-def _host(op: Op, node: Node, inputs: list, flags: list, size: int) -> Tensor:
-    return op(*[_spread(x, flag, size) for x, flag in zip(inputs, flags, strict=True)], **node.attrs)
+def _spread_all(op: Op, node: Node, inputs: list, flags: list, size: int) -> Tensor:
+    """Keys, and what NumPy runs, take a batch as more leading axes."""
+    return op(
+        *[_spread(x, flag, size) for x, flag in zip(inputs, flags, strict=True)], **node.attrs
+    )
 
 
 RULES: dict[str, Callable] = {
@@ -109,12 +108,12 @@ RULES: dict[str, Callable] = {
     "window": _window,
     "contraction": _contraction,
     "index": _index,
-    "random": _random,
-    "host": _host,
+    "random": _spread_all,
+    "host": _spread_all,
 }
 
 
-def vmap(fn: Callable, in_axes: int | None | Sequence[int | None] = 0) -> Callable:
+def vmap(fn: Callable, in_axes: int | Sequence[int | None] | None = 0) -> Callable:
     """`fn` of one example, applied to a batch along axis `in_axes` of each argument.
 
     None in `in_axes` shares an argument among the examples. Results carry the batch first.

@@ -13,11 +13,11 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from functools import wraps
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from chainrule.core.dtypes import DEFAULT, is_float
+from chainrule.core.dtypes import DEFAULT, as_array, is_float
 from chainrule.core.errors import ArgumentError, ChainruleError, GradientError, ShapeError
 from chainrule.core.recording import Recording, current, layer_path, layer_scope, paused
 from chainrule.core.tensor import State, Tensor
@@ -93,7 +93,7 @@ class Module(metaclass=ModuleType):
     def build(self, shape: Any) -> None:
         """Make the parameters for an input of `shape`: calls of `parameter` and `state`."""
 
-    def call(self, x: Any) -> Any:
+    def call(self, *args: Any, **options: Any) -> Any:
         """The output for `x`, whose float arrays are Tensors of the parameters' dtype."""
         raise NotImplementedError(f"{type(self).__name__} needs a method call(self, x)")
 
@@ -122,7 +122,7 @@ class Module(metaclass=ModuleType):
             alone = outermost and not self._has_children()
             with layer_scope(self.name) if alone else nullcontext():
                 x = self._cast(x, outermost)
-                return self.call(x, training=training) if self._takes_training else self.call(x)  # type: ignore[call-arg]
+                return self.call(x, training=training) if self._takes_training else self.call(x)
         except ChainruleError as error:
             path = layer_path() or ("" if self._has_children() else self.name)
             if path and not error.message.startswith((f"{path}: ", f"{path}/")):
@@ -150,7 +150,7 @@ class Module(metaclass=ModuleType):
         kinds = "f" if model or self.takes_integers else "fiub"
         return tree_map(lambda t: cast(t, dtype) if t.dtype.kind in kinds else t, x)
 
-    def build_for(self, shape: Any, dtype: Any = "float32") -> Module:
+    def build_for(self, shape: Any, dtype: Any = "float32") -> Self:
         """This module, built for input of `shape` (the batch included) without any computing.
 
         Several inputs have a dict or a list of shapes, as they have one of arrays.
@@ -177,7 +177,7 @@ class Module(metaclass=ModuleType):
     def state(self, name: str, shape: Iterable[int], fill: Any = 0.0) -> State:
         """Make the attribute `name`, a State of `fill` that assignment renews."""
         shape = tuple(shape)
-        kept = self._keep(name, shape, lambda: State(np.full(shape, fill, _dtype(fill))))
+        kept = self._keep(name, shape, lambda: State(np.full(shape, as_array(fill))))
         assert isinstance(kept, State)
         return kept
 
@@ -200,7 +200,7 @@ class Module(metaclass=ModuleType):
 
     def named_states(self) -> dict[str, State]:
         """Each State under its path, "batch_normalization/moving_mean"."""
-        return named_tensors(self, lambda tensor: isinstance(tensor, State))  # type: ignore[return-value]
+        return named_tensors(self, lambda tensor: isinstance(tensor, State))
 
     @property
     def built(self) -> bool:
@@ -221,7 +221,7 @@ class Module(metaclass=ModuleType):
         if isinstance(before, State) and value is not None and not isinstance(value, State):
             before.renew(value)
             return
-        unchanged = before is not None and value is before
+        unchanged = before is not None and value is before and name != "name"
         if name in self.untracked or unchanged:
             vars(self)[name] = value
             return
@@ -248,6 +248,10 @@ class Module(metaclass=ModuleType):
             others = tuple(other for other in self._parts if other != name)
             self._parts = (*others, name) if parts else others
         vars(self)[name] = value
+
+    if TYPE_CHECKING:  # attributes that `parameter` and `state` make
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
@@ -291,8 +295,3 @@ def _check_static(who: str, name: str, value: Any) -> None:
             f"{type(value).__name__}",
             mend="a tuple; or list the name in the class's `untracked`",
         ) from None
-
-
-def _dtype(fill: Any) -> np.dtype:
-    found = np.asarray(fill).dtype
-    return DEFAULT if isinstance(fill, float) or found == np.float64 else found

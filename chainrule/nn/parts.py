@@ -152,7 +152,7 @@ def held(module: Any) -> Iterator[tuple[str, Any]]:
             yield (attribute + suffix if isinstance(part, Tensor) else part.name), part
 
 
-def named_tensors(module: Any, wanted: Callable[[Tensor], bool]) -> dict[str, Tensor]:
+def named_tensors(module: Any, wanted: Callable[[Tensor], bool]) -> dict[str, Any]:
     """The tensors that are `wanted`, each once, under "layer/attribute".
 
     ArgumentError where two have one path: then one of them could not be saved.

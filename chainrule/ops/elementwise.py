@@ -37,8 +37,8 @@ def elementwise(
 ) -> Op:
     """Register an elementwise op.
 
-    `takes` is "float", "integer", "number" or "any"; `gives` is a dtype, or "" for the inputs' own; the
-    first `conditions` inputs are bool and take no part in the dtype. Without `samples`, two
+    `takes` is "float", "integer", "number" or "any"; `gives` is a dtype, or "" for the inputs'
+    own; the first `conditions` inputs are bool and take no part in the dtype. Without `samples`, two
     shapes are drawn for each input from `domain`.
     """
     arity = ref.nin if isinstance(ref, np.ufunc) else ref.__code__.co_argcount
@@ -198,7 +198,7 @@ exp = elementwise(
     takes="float",
 )
 
-log = elementwise(
+log: Op = elementwise(
     "log",
     r"\ln #1",
     ref=np.log,
@@ -276,7 +276,7 @@ equal = elementwise(
     gives="bool",
 )
 
-less = elementwise(
+less: Op = elementwise(
     "less",
     "#1 < #2",
     ref=np.less,
@@ -298,7 +298,7 @@ isfinite = elementwise(
 select = elementwise(
     "where",
     r"\begin{cases} #2 & #1 \\ #3 & \text{else} \end{cases}",
-    ref=lambda c, x, z: np.where(c, x, z),
+    ref=lambda c, x, z: np.asarray(np.where(c, x, z)),
     deriv=lambda c, x, z, y: (None, lambda: where(c, 1, 0, like=x), lambda: where(c, 0, 1, like=x)),
     body=lambda k, c, x, z: k.select(c, x, z),
     takes="any",

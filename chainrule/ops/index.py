@@ -49,7 +49,8 @@ def _within(ids: np.ndarray, extent: int) -> np.ndarray:
 def _ref_scatter(g: np.ndarray, ids: np.ndarray, axis: int, extent: int) -> np.ndarray:
     shape = g.shape[:axis] + (extent,) + g.shape[axis + ids.ndim :]
     y = np.zeros(shape, g.dtype)
-    np.add.at(y, (slice(None),) * axis + (_within(ids, extent),), g)
+    where: Any = (slice(None),) * axis + (_within(ids, extent),)
+    np.add.at(y, where, g)
     return y
 
 
@@ -81,7 +82,7 @@ take_op = register(
     )
 )
 
-scatter_add = register(
+scatter_add: Op = register(
     Op(
         name="scatter_add",
         kind="index",

@@ -185,7 +185,7 @@ def _vjp_pad(
     return (slice_op(g, start=low, stop=stop, step=tuple(q + 1 for q in gap)),)
 
 
-pad_op = movement(
+pad_op: Op = movement(
     "pad",
     r"\mathrm{pad}(#1)",
     ref=_ref_pad,
@@ -238,7 +238,9 @@ def getitem(x: Tensor, index: Any) -> Tensor:
             shape.append(1)
             continue
         a, b, s, kept = _range(part, x.shape[axis], x.shape)
-        start.append(a), stop.append(b), step.append(s)
+        start.append(a)
+        stop.append(b)
+        step.append(s)
         shape.extend([-(-(b - a) // s)] if kept else [])
         axis += 1
     return reshape(slice_op(x, start=tuple(start), stop=tuple(stop), step=tuple(step)), shape)

@@ -68,6 +68,7 @@ random_bits = register(
     )
 )
 
+
 def _fold_body(k: Any, key: Any, index: Any, data: Any) -> Any:
     zero = k.constant(0, "uint32")
     words = rounds(k.multiply_wide, (data, zero, zero, k.constant(FOLD, "uint32")), key, _plus)

@@ -56,7 +56,7 @@ def reduction(
 
 def normal_axes(axis: Axes, ndim: int) -> tuple[int, ...]:
     """`axis` as sorted positions >= 0; None means all. ArgumentError when out of range."""
-    axes = range(ndim) if axis is None else [axis] if hasattr(axis, "__index__") else axis
+    axes: Any = range(ndim) if axis is None else [axis] if hasattr(axis, "__index__") else axis
     return tuple(sorted({normal_axis(a, ndim) for a in axes}))
 
 

@@ -114,7 +114,7 @@ windows = register(
     )
 )
 
-unwindows = register(
+unwindows: Op = register(
     Op(
         name="unwindows",
         kind="window",
@@ -137,7 +137,7 @@ def pair(value: Pair, what: str) -> tuple[int, int]:
     both = (value, value) if isinstance(value, int) else tuple(value)
     if len(both) != 2 or any(not isinstance(n, int) or n < 1 for n in both):
         raise ArgumentError(f"{what} needs one or two positive integers, got {value!r}")
-    return both  # type: ignore[return-value]
+    return both
 
 
 def margins(padding: Any, shape: Shape, size: Shape, stride: Shape, dilation: Shape) -> list:

@@ -30,7 +30,7 @@ def drop_subtrahend_zero(x: Tensor) -> Tensor:
     return x
 
 
-@rewrite(--x)
+@rewrite(-(-x))
 def cancel_negatives(x: Tensor) -> Tensor:
     """-(-x) -> x"""
     return x
@@ -101,6 +101,12 @@ def spread_constants(node: Node, tensor: Callable) -> Tensor | None:
     if source.op.name != "literal":
         return None
     return literal(value=source.attrs["value"], shape=node.shape, dtype=node.dtype.name)
+
+
+@rewrite_op("reshape")
+def reshape_constants(node: Node, tensor: Callable) -> Tensor | None:
+    """reshape(literal) -> a literal of that shape"""
+    return spread_constants(node, tensor)
 
 
 @rewrite_op("multiply")

@@ -150,8 +150,10 @@ def rewrite_graph(
         for node in graph.order:
             if node not in found:
                 found[node] = _rewritten(node, found, recording, graph, table, fired)
-    nodes = [[found[n].node for n in group] for group in (graph.inputs, graph.outputs)]
-    return Graph(*nodes, recording.origins), fired  # type: ignore[arg-type]
+    first, last = (
+        [recording.node_of(found[n]) for n in group] for group in (graph.inputs, graph.outputs)
+    )
+    return Graph(first, last, recording.origins), fired
 
 
 def _stand_in(node: Node) -> Tensor:

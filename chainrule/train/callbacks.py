@@ -90,7 +90,7 @@ class EarlyStopping(Callback):
             raise UnknownNameError("quantity to monitor", self.monitor, self.params["metrics"])
         self.wait = 0
         self.stopped_epoch = 0
-        self.best: float | None = None
+        self.best = -self.sign * math.inf
         self.best_epoch = 0
         self.best_weights: dict[str, Any] | None = None
 
@@ -122,18 +122,15 @@ class EarlyStopping(Callback):
         if self.restore_best_weights:
             self.best_weights = self.model.get_weights()
 
-    def _better(self, value: float, than: float | None) -> bool:
-        return than is None or self.sign * (value - than) > self.min_delta
+    def _better(self, value: float, than: float) -> bool:
+        return self.sign * (value - than) > self.min_delta
 
     def _sentence(self) -> str:
-        best = "no number at all" if self.best is None else f"{self.best:.6g}"
         delta = f" by more than {self.min_delta:g}" if self.min_delta else ""
-        told = (
-            f"{self.monitor} has not improved{delta} for {self.wait} epochs; "
-            f"its best was {best} in epoch {self.best_epoch + 1}"
-        )
-        if self.baseline is not None:
-            told += f" against the baseline {self.baseline:g}"
+        against = "" if self.baseline is None else f" on the baseline {self.baseline:g}"
+        told = f"{self.monitor} has not improved{against}{delta} for {self.wait} epochs"
+        if math.isfinite(self.best):
+            told += f"; its best was {self.best:.6g} in epoch {self.best_epoch + 1}"
         return told + ("; those weights are restored" if self.restore_best_weights else "")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -46,7 +47,7 @@ class Mlp:
         self.dtype = dtype
         self.params = [
             ((rng.standard_normal((a, b)) / np.sqrt(a)).astype(dtype), np.zeros(b, dtype))
-            for a, b in zip(widths, widths[1:], strict=False)
+            for a, b in itertools.pairwise(widths)
         ]
         self.x = rng.standard_normal((batch, widths[0])).astype(dtype)
         self.y = rng.integers(0, widths[-1], batch)

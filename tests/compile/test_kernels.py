@@ -65,8 +65,10 @@ def test_products_in_every_orientation(spec, dtype):
     rng = np.random.default_rng(5)
     for m, n, k in [tuple(rng.choice(SIZES, 3)) for _ in range(6)] + [(1, 1, 1), (128, 10, 256)]:
         size = {"i": m, "j": n, "k": k}
-        a, b = (rng.standard_normal([size[q] for q in part]).astype(dtype)
-                for part in spec.split("->")[0].split(","))
+        a, b = (
+            rng.standard_normal([size[q] for q in part]).astype(dtype)
+            for part in spec.split("->")[0].split(",")
+        )
         y = cr.jit(lambda a, b: cr.contract(a, b, spec=spec))(a, b)
         exact = np.einsum(spec, a.astype(np.float64), b.astype(np.float64))
         bound = (4 + k) * np.finfo(dtype).eps * np.abs(exact).max() + 1e-30
@@ -96,7 +98,9 @@ def test_contractions_with_several_letters(spec, a, b):
 @pytest.mark.parametrize("shape", [(5,), (3, 40), (40, 3), (2, 3, 37), (4, 1, 5, 16), (1, 1)])
 def test_reductions_and_what_follows_them(shape):
     x = np.random.default_rng(7).standard_normal(shape)
-    axes = [c for r in range(1, len(shape) + 1) for c in itertools.combinations(range(len(shape)), r)]
+    axes = [
+        c for r in range(1, len(shape) + 1) for c in itertools.combinations(range(len(shape)), r)
+    ]
     for axis in axes:
 
         def f(x, axis=axis):

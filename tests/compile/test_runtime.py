@@ -131,7 +131,9 @@ def test_a_bad_thread_count_is_refused(python):
         "try: cr.jit(lambda x: x + 1)(np.ones(3))\n"
         "except cr.ArgumentError as e: print(e)"
     )
-    assert "CHAINRULE_THREADS is a number >= 1, got 'many'" in python(text, CHAINRULE_THREADS="many")
+    assert "CHAINRULE_THREADS is a number >= 1, got 'many'" in python(
+        text, CHAINRULE_THREADS="many"
+    )
 
 
 def test_the_cache_lies_where_it_is_said(monkeypatch, tmp_path):

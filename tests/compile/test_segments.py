@@ -33,7 +33,9 @@ def test_a_convolutional_step_with_dropout_is_one_native_call():
 
 
 @pytest.mark.parametrize("batch", [1, 5])
-@pytest.mark.parametrize(("size", "stride", "dilation"), [(2, 2, 1), (3, 1, 1), (2, 3, 1), (2, 1, 2)])
+@pytest.mark.parametrize(
+    ("size", "stride", "dilation"), [(2, 2, 1), (3, 1, 1), (2, 3, 1), (2, 1, 2)]
+)
 def test_overlap_add_on_several_threads(batch, size, stride, dilation):
     attrs = {
         "axes": (1, 2),

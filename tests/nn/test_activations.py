@@ -13,7 +13,7 @@ every_activation = pytest.mark.parametrize("name", ACTIVATIONS)
 
 
 @every_activation
-def test_gradient_is_right(name):
+def test_an_activation_has_its_gradient(name):
     x = np.array([[-2.0, -0.7, 0.3, 1.9], [0.6, -1.1, 2.4, -0.2]])
     weights = np.random.default_rng(0).normal(size=x.shape)
     found = cr.check_gradient(lambda x: cr.sum(activate(name, x) * weights), [x])

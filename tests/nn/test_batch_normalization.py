@@ -127,7 +127,8 @@ def test_a_second_use_in_one_call_continues_from_the_first():
     layer = built(momentum=0.5)
 
     def twice(x):
-        return cr.mean(layer(x, training=True)) + cr.mean(layer(x * 3, training=True))
+        first = cr.mean(layer(x, training=True))
+        return cr.add(first, cr.mean(layer(x * 3, training=True)))
 
     cr.jit(cr.grad(twice))(x)
     np.testing.assert_allclose(layer.moving_mean, 0.25 * MEAN + 1.5 * MEAN, rtol=1e-5)

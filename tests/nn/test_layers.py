@@ -79,7 +79,7 @@ def test_building_alone_gives_what_the_first_call_gives(cls):
 
 @every_layer
 @either_mode
-def test_gradient_is_right(cls, training):
+def test_a_layer_has_its_gradients(cls, training):
     layer, x = make(cls).build_for(cls.sample["input"]), example(cls, np.float64)
     found = cr.check_gradient(lambda m, x: weighted(m, x, training), [layer, x])
     assert found, found

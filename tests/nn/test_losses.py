@@ -54,7 +54,7 @@ def test_value_is_that_of_the_formula(name, options):
 
 
 @every_case
-def test_gradient_is_right(name, options):
+def test_a_loss_has_its_gradient(name, options):
     y, p = draw(name, options)
     found = cr.check_gradient(lambda p: losses.LOSSES[name](y, p, **options), [p])
     assert found, found
