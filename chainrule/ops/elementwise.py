@@ -38,8 +38,8 @@ def elementwise(
     """Register an elementwise op.
 
     `takes` is "float", "integer", "number" or "any"; `gives` is a dtype, or "" for the inputs'
-    own; the first `conditions` inputs are bool and take no part in the dtype. Without `samples`, two
-    shapes are drawn for each input from `domain`.
+    own; the first `conditions` inputs are bool and take no part in the dtype. Without `samples`,
+    two shapes are drawn for each input from `domain`.
     """
     arity = ref.nin if isinstance(ref, np.ufunc) else ref.__code__.co_argcount
 
@@ -118,7 +118,8 @@ def _meet(op: Op, args: Sequence[Any], tensors: Sequence[Tensor | None]) -> np.d
     if not dtypes:
         weak = [t.dtype for t in tensors if t is not None]
         found = weak[0] if weak else np.result_type(*map(type, numbers))
-        return DTYPES["float32"] if found == np.float64 and not weak else found
+        kept = weak or any(isinstance(x, np.generic) for x in numbers)
+        return DTYPES["float32"] if found == np.float64 and not kept else found
     for number in numbers:
         if not scalar_fits(number, dtypes[0]):
             raise DtypeError(

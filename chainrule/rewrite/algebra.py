@@ -30,7 +30,7 @@ def drop_subtrahend_zero(x: Tensor) -> Tensor:
     return x
 
 
-@rewrite(-(-x))
+@rewrite(op("negative", op("negative", x)))
 def cancel_negatives(x: Tensor) -> Tensor:
     """-(-x) -> x"""
     return x
