@@ -135,15 +135,20 @@ class Native:
             if node not in graph.inputs:
                 if not self._needs_memory(node):
                     continue
-                shape = {"shape": (1,)} if node.op.name == "literal" else {}
-                made = node.op.ref(**{**node.attrs, **shape})
-                self.constants[node] = np.ascontiguousarray(np.broadcast_to(made, node.shape))
+                self.constants[node] = self._constant(node)
             self._name(node, slot, 0)
             slot += 1
         for node in self.direct:
             self._name(node, slot, 0)
             slot += 1
         self.table = np.zeros(slot, np.uint64)
+
+    def _constant(self, node: Node) -> np.ndarray:
+        """The elements of a leaf that is no input; a literal's for its largest reader, flat."""
+        if node.op.name != "literal":
+            return np.ascontiguousarray(node.op.ref(**node.attrs))
+        found = (n.size for n, o in self.resolver.found.items() if o.node is node)
+        return np.full(max(found), node.attrs["value"], node.dtype)
 
     def _needs_memory(self, node: Node) -> bool:
         if node.op.name != "literal":
@@ -216,7 +221,9 @@ class Native:
     def _view(self, node: Node, held: dict, made: dict) -> np.ndarray:
         source, view = self.resolver.found[node]
         array = self._array(source, held, made)
-        if source.op.name == "literal" or view == View.whole(array.shape):
+        if source.op.name == "literal":
+            return array[: node.size].reshape(node.shape)
+        if view == View.whole(array.shape):
             return array.reshape(node.shape)
         flat = array.reshape(-1)[view.offset :]
         steps = [s * array.itemsize for s in view.strides]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 STOPS = ("epochs", "patience", "converged", "callback", "non-finite", "interrupted")
 
 
@@ -41,12 +43,12 @@ class History:
             rows.append(f"  {self.reason}")
         width = max((len(name) for name in self.history), default=0)
         for name, values in self.history.items():
-            best = max(values) if rises(name) else min(values)
-            at = self.epoch[values.index(best)] + 1 if best in values else "-"
-            rows.append(
-                f"  {name:<{width}}  first {values[0]:.4g}  last {values[-1]:.4g}  "
-                f"best {best:.4g} (epoch {at})"
-            )
+            row = f"  {name:<{width}}  first {values[0]:.4g}  last {values[-1]:.4g}"
+            numbers = [value for value in values if not math.isnan(value)]
+            if numbers:
+                best = max(numbers) if rises(name) else min(numbers)
+                row += f"  best {best:.4g} (epoch {self.epoch[values.index(best)] + 1})"
+            rows.append(row)
         return "\n".join(rows)
 
 

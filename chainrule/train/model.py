@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -130,24 +131,13 @@ class Model(Module):
         """
         setup = self._compiled("fit")
         plan = self._plan(batch_size, epochs, shuffle, callbacks, verbose)
-        x, y = check_arrays(x, y)
-        held_out = None
-        if validation_data is not None:
-            if validation_split:
-                raise ArgumentError("validation_data and validation_split were both given")
-            held_out = check_arrays(*check_pair("validation_data", validation_data))
-            check_features(held_out[0], x.shape[1:], "validation_data")
-        elif validation_split:
-            train, test = split_validation(len(x), validation_split)
-            x, y, held_out = x[train], y[train], (x[test], y[test])
-        examples = self._examples(x, y)
-        steps, validate = self._steps(x.shape[1:]), None
+        (x, y), held_out = self._split_data(x, y, validation_data, validation_split)
+        steps, examples = self._examples(x, y)
+        validate = None
         if held_out is not None:
-            judged = self._examples(*held_out)
-
-            def validate(check: Callable[[], None]) -> dict[str, float]:
-                return self._evaluate(steps, judged, max(batch_size, EVALUATION_BATCH), check)
-
+            _, judged = self._examples(*held_out)
+            size = max(batch_size, EVALUATION_BATCH)
+            validate = partial(self._evaluate, steps, judged, size)
         if not steps.params:
             raise ArgumentError(
                 f"{self.name} has no parameters to train", mend="a layer that has some, Dense(1)"
@@ -158,15 +148,14 @@ class Model(Module):
     def evaluate(self, x: Any, y: Any, *, batch_size: int = EVALUATION_BATCH) -> dict[str, float]:
         """The loss and each metric over all examples, by name."""
         self._compiled("evaluate")
-        x, y = check_arrays(x, y)
-        examples = self._examples(x, y)
-        return self._evaluate(self._steps(x.shape[1:]), examples, batch_size, lambda: None)
+        steps, examples = self._examples(*check_arrays(x, y))
+        return self._evaluate(steps, examples, batch_size)
 
     def predict(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
         """The output for each example, as a NumPy array."""
-        x, _ = check_arrays(x)
         self._outside("predict")
-        ending, steps = self._ending(x.shape[1:]), self._steps(x.shape[1:])
+        x, _ = check_arrays(x)
+        steps, ending = self._functions(x.shape[1:])
         examples = Examples(x, None, float_dtype(self), keeps_integers(self))
         found, at = None, 0
         for part, _ in examples.batches(batch_size):
@@ -229,6 +218,20 @@ class Model(Module):
             )
         return self._setup
 
+    def _split_data(self, x: Any, y: Any, validation_data: Any, split: float) -> tuple[tuple, Any]:
+        """Checked (x, y) to train on, and to validate on where that was asked for."""
+        x, y = check_arrays(x, y)
+        if validation_data is not None:
+            if split:
+                raise ArgumentError("validation_data and validation_split were both given")
+            held_out = check_arrays(*check_pair("validation_data", validation_data))
+            check_features(held_out[0], x.shape[1:], "validation_data")
+            return (x, y), held_out
+        if not split:
+            return (x, y), None
+        train, test = split_validation(len(x), split)
+        return (x[train], y[train]), (x[test], y[test])
+
     def _plan(
         self, batch_size: int, epochs: int, shuffle: bool, callbacks: Any, verbose: Any
     ) -> Plan:
@@ -243,38 +246,40 @@ class Model(Module):
                 )
         return Plan(batch_size, epochs, bool(shuffle), callbacks, find_progress(verbose))
 
-    def _ending(self, shape: Shape) -> Ending:
-        """How the model ends on examples of `shape`; the first time this builds it."""
+    def _functions(self, shape: Shape) -> tuple[Steps, Ending]:
+        """The compiled functions of the model as it is now, and how it ends; builds it first."""
         setup = self._made()
+        integers = keeps_integers(self)
         if not self.built:
-            self.build_for((BATCH, *shape), "int64" if keeps_integers(self) else "float32")
-        if setup.steps is not None and not setup.steps.fits(self):
+            self.build_for((BATCH, *shape), "int64" if integers else "float32")
+        if setup.steps is None or not setup.steps.fits(self):
             setup.steps, setup.endings = None, {}
         if shape not in setup.endings:
-            dtype = np.dtype("int64") if keeps_integers(self) else float_dtype(self)
+            dtype = np.dtype("int64") if integers else float_dtype(self)
             setup.endings[shape] = Ending(self, shape, dtype)
-        return setup.endings[shape]
-
-    def _steps(self, shape: Shape) -> Steps:
-        """The compiled functions of the model as it is now."""
-        ending, setup = self._ending(shape), self._made()
+        ending = setup.endings[shape]
         if setup.steps is None:
             objective = setup.objective
             logits = objective is not None and objective.reads_logits(ending)
             setup.steps = Steps(self, setup.optimizer, objective, setup.metrics, logits)
-        return setup.steps
+        return setup.steps, ending
 
-    def _examples(self, x: np.ndarray, y: Any) -> Examples:
-        """Checked examples with targets that the loss can read."""
-        ending, objective = self._ending(x.shape[1:]), self._made().objective
+    def _examples(self, x: np.ndarray, y: Any) -> tuple[Steps, Examples]:
+        """The compiled functions, and checked examples with targets that the loss can read."""
+        steps, ending = self._functions(x.shape[1:])
+        objective, dtype = self._made().objective, float_dtype(self)
         assert objective is not None
-        dtype = float_dtype(self)
         targets = objective.targets(y, ending.shape, dtype)
-        return Examples(x, targets, dtype, keeps_integers(self))
+        return steps, Examples(x, targets, dtype, keeps_integers(self))
 
     def _evaluate(
-        self, steps: Steps, examples: Examples, batch_size: int, check: Callable[[], None]
+        self,
+        steps: Steps,
+        examples: Examples,
+        batch_size: int,
+        check: Callable[[], None] = lambda: None,
     ) -> dict[str, float]:
+        """`check` is called between batches, and may raise to stop."""
         totals = Totals(steps.metrics)
         for x, y in examples.batches(batch_size):
             loss, sums, counts = steps.test(steps.params, x, y)

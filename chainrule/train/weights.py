@@ -15,11 +15,20 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from chainrule.core.dtypes import NAMES
 from chainrule.core.errors import ArgumentError, DtypeError, FileError, ShapeError
 from chainrule.core.tensor import Tensor
 
-CODES = dict(zip(NAMES, "BOOL U8 I8 I16 I32 I64 U32 F32 F64".split(), strict=True))
+DTYPES = {  # safetensors' names, and ours; a file with any other fits no model
+    "BOOL": "bool",
+    "U8": "uint8",
+    "I8": "int8",
+    "I16": "int16",
+    "I32": "int32",
+    "I64": "int64",
+    "U32": "uint32",
+    "F32": "float32",
+    "F64": "float64",
+}
 
 
 def tensors_of(model: Any) -> dict[str, Tensor]:
@@ -88,10 +97,9 @@ def load_weights(model: Any, path: str | os.PathLike) -> None:
         raise FileError(f"there is no file {path}", mend="the path that save_weights was given")
     try:
         with safe_open(path, framework="np") as file:
-            names = {code: name for name, code in CODES.items()}
             parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             rows = {
-                name: (tuple(p.get_shape()), names.get(p.get_dtype(), p.get_dtype()))
+                name: (tuple(p.get_shape()), DTYPES.get(p.get_dtype(), p.get_dtype()))
                 for name, p in parts.items()
             }
             _check_names(str(path), tensors, rows, FileError)

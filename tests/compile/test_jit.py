@@ -173,3 +173,19 @@ def test_the_whole_step_is_one_native_call(mlp):
     (entry,) = step.entries.values()
     assert len(entry.program.native.segments) == 1
     assert entry.program.native.segments[0].text
+
+
+def test_constants_as_outputs_and_as_operands():
+    ones = lambda x: cr.pad(x * 0, [(0, 1)], 1.0)  # noqa: E731
+    assert cr.jit(cr.grad(lambda x: x))(3.0).item() == 1.0
+    assert np.array_equal(cr.jit(cr.grad(lambda x: cr.sum(x)))(np.ones((2, 3))), np.ones((2, 3)))
+    assert np.array_equal(cr.jit(ones)(np.ones(2)), [0, 0, 1])
+
+    def over_a_constant_image(kernel):
+        image = cr.broadcast_to(cr.grad(lambda z: z)(2.0), (2, 5, 6, 1))
+        return cr.conv2d(image, kernel)
+
+    kernel = np.random.default_rng(0).standard_normal((3, 3, 1, 2)).astype(np.float32)
+    assert np.allclose(
+        cr.jit(over_a_constant_image)(kernel), over_a_constant_image(kernel), rtol=1e-5, atol=1e-6
+    )

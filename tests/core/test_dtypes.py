@@ -52,7 +52,7 @@ def test_other_byte_order_is_turned():
 
 @pytest.mark.parametrize("op", [operator.add, operator.mul, operator.truediv, operator.lt])
 @pytest.mark.parametrize("dtypes", [("float32", "float64"), ("float32", "int32")])
-def test_two_dtypes_do_not_mix(op, dtypes):
+def test_two_dtypes_do_not_mix_in_an_operator(op, dtypes):
     x, z = (cr.Tensor(np.ones(2, dtype)) for dtype in dtypes)
     for a, b in ((x, z), (z, x)):
         with pytest.raises(cr.DtypeError, match=r"do not mix by themselves[\s\S]*cr.cast"):

@@ -14,7 +14,10 @@ from chainrule.core.node import topological
 from chainrule.core.recording import Recording
 
 X, W, B = np.linspace(-1, 1, 6).reshape(2, 3), np.linspace(0, 1, 12).reshape(3, 4), np.ones(4)
-IMAGE, KERNEL = np.linspace(-1, 1, 32).reshape(1, 4, 4, 2), np.linspace(0, 1, 24).reshape(2, 2, 2, 3)
+IMAGE, KERNEL = (
+    np.linspace(-1, 1, 32).reshape(1, 4, 4, 2),
+    np.linspace(0, 1, 24).reshape(2, 2, 2, 3),
+)
 IDS = np.array([1, 0, 1])
 
 
@@ -93,7 +96,10 @@ def test_node_of_a_gradient_says_so():
     [
         ("v0 = 1", "starts with 'def graph('"),
         ("def graph(", "not a printed graph"),
-        ("def graph(x0: 'float32[2]'):\n    v0 = tanhh(x0)\n    return (v0,)", "did you mean 'tanh'"),
+        (
+            "def graph(x0: 'float32[2]'):\n    v0 = tanhh(x0)\n    return (v0,)",
+            "did you mean 'tanh'",
+        ),
         ("def graph(x0: 'float32[2]'):\n    x0 + 1\n    return (x0,)", "not a line of a printed"),
         ("def graph(x0: 'float32[2]'):\n    v0 = tanh(x0)", "ends with 'return"),
     ],

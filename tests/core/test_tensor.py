@@ -65,7 +65,7 @@ def test_index_out_of_range_is_refused(index):
 def test_iteration_and_length_follow_the_first_axis():
     x = cr.Tensor(X)
     assert len(x) == 2
-    first, second = x
+    _, second = x
     np.testing.assert_array_equal(second.numpy(), X[1])
     with pytest.raises(TypeError):
         len(cr.Tensor(1.0))

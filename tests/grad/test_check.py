@@ -67,7 +67,7 @@ def test_trees_and_integers_go_along() -> None:
     ("fn", "args", "against", "text"),
     [
         (cube, [np.array([1, 2])], None, "no float arrays"),
-        (lambda x: x * 2, [X], None, r"one number, got shape \(3,\)"),
+        (lambda x: x * 2, [X], None, "needs one float number"),
         (cube, [X], [X, X], "2 gradients were given for 1 float arrays"),
         (cube, [X], [X[:2]], r"shape \(2,\) for an array of \(3,\)"),
     ],

@@ -167,7 +167,7 @@ def test_a_traced_value_names_where_and_the_users_line(ask) -> None:
 def test_two_dtypes_do_not_mix() -> None:
     a, b = np.ones(2, np.float32), np.ones(2, np.float64)
     for fn in (cr.add, cr.matmul):
-        with pytest.raises(cr.DtypeError, match="float32 and float64.*do not mix") as caught:
+        with pytest.raises(cr.DtypeError, match=r"float32 and float64.*do not mix") as caught:
             fn(a, b)
         assert "cr.cast(x, 'float32')" in str(caught.value)
 

@@ -134,6 +134,18 @@ def test_a_second_use_in_one_call_continues_from_the_first():
     np.testing.assert_allclose(layer.moving_mean, 0.25 * MEAN + 1.5 * MEAN, rtol=1e-5)
 
 
+def test_evaluating_after_training_in_one_call_has_constant_statistics():
+    layer, after = built(momentum=0.5), built(momentum=0.5)
+    after(x, training=True)
+
+    def both(x):
+        layer(x, training=True)
+        return loss(layer, x, False)
+
+    wanted = cr.grad(lambda x: loss(after, x, False))(x)
+    np.testing.assert_allclose(cr.grad(both)(x), wanted, rtol=1e-5, atol=1e-6)
+
+
 def test_a_constant_batch_stays_finite():
     y = built()(np.full((4, 3), 7.0, np.float32), training=True)
     np.testing.assert_allclose(y, np.zeros((4, 3)), atol=1e-3)

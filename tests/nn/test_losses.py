@@ -135,6 +135,13 @@ def test_classes_are_integers_in_range():
         sparse(np.array([0.0, 1.0]), p)
 
 
+def test_categorical_probabilities_are_shares_of_their_sum():
+    y, p = draw("categorical_crossentropy", {"from_logits": False})
+    np.testing.assert_allclose(
+        losses.categorical_crossentropy(y, 3 * p), losses.categorical_crossentropy(y, p), rtol=1e-9
+    )
+
+
 def test_undecided_logits_have_half_the_gradient():
     y = np.array([0.0, 1.0])
     loss = losses.BinaryCrossentropy(from_logits=True)

@@ -104,6 +104,11 @@ def test_origins_carry_the_paths():
     assert {origin.layer for origin in graph.origins.values()} >= {"blocks_0", "blocks_1", "norm"}
 
 
+def test_origins_of_a_layer_alone_carry_its_name():
+    graph = cr.jit(lambda x: nn.Dense(2)(x)).graph(x)
+    assert {origin.layer for origin in graph.origins.values()} - {""} == {"dense"}
+
+
 def test_a_given_name_wins_and_the_first_holder_names():
     layer = nn.Dense(2, name="mine")
     model = Shared()
@@ -196,7 +201,17 @@ def test_a_module_built_below_its_build_has_the_same_paths_at_each_call():
 def test_building_computes_nothing():
     layer = nn.Dense(2).build_for((10**9, 3))
     assert layer.kernel.shape == (3, 2)
-    assert nn.Dense(2).build_for((None, 3)).kernel.shape == (3, 2)
+
+
+def test_an_open_batch_is_built_for_as_one_example():
+    class Seen(nn.Module):
+        def build(self, shape):
+            self.shape = shape
+
+        def call(self, x):
+            return x
+
+    assert Seen().build_for((None, 3)).shape == (1, 3)
 
 
 def test_build_by_hand_is_not_undone_by_the_first_call():
@@ -250,6 +265,26 @@ def test_input_takes_the_dtype_of_the_parameters():
     assert wide(x).dtype == np.float64
 
 
+def test_a_part_without_parameters_keeps_the_dtype_of_the_whole():
+    class Squash(nn.Module):
+        def __init__(self):
+            self.inner = nn.Activation("tanh")
+
+        def call(self, x):
+            return self.inner(x)
+
+    class Whole(nn.Module):
+        def __init__(self):
+            self.first, self.squash = nn.Dense(3), Squash()
+
+        def call(self, x):
+            return self.squash(self.first(x))
+
+    model = Whole().build_for(x.shape)
+    wide = cr.tree_map(lambda p: cr.cast(p, "float64"), model)
+    assert wide(x).dtype == np.float64 and model(x).dtype == np.float32
+
+
 def test_several_inputs_come_as_a_dict_or_a_tuple():
     class Pair(nn.Module):
         def __init__(self):
@@ -288,11 +323,17 @@ def test_errors_of_ops_name_the_innermost_layer_once():
         def call(self, x):
             return cr.matmul(x, np.ones((7, 7), np.float32))
 
-    model = Net()
-    model.norm = Wrong()
-    with pytest.raises(cr.ShapeError, match=r"^norm: matmul needs columns") as caught:
-        model(x)
-    assert str(caught.value).count("norm") == 1
+    class Outer(nn.Module):
+        def __init__(self):
+            self.net = Net()
+            self.net.norm = Wrong()
+
+        def call(self, x):
+            return self.net(x)
+
+    with pytest.raises(cr.ShapeError, match=r"^net/norm: matmul needs columns") as caught:
+        Outer()(x)
+    assert caught.value.message.count("net") == 1
 
 
 def test_repr_is_a_tree():

@@ -140,7 +140,7 @@ def test_compile_refuses_what_it_cannot_use(arguments, error, told) -> None:
         (dict(verbose=7), cr.ArgumentError, "verbose must be"),
         (dict(callbacks=[print]), cr.ArgumentError, "a callback is an object"),
         (dict(validation_split=1.0), cr.ArgumentError, "between 0 and 1"),
-        (dict(validation_split=0.01), cr.DataError, "without a validation part"),
+        (dict(validation_split=0.9), cr.DataError, "without a training part"),
         (dict(validation_data=X), cr.ArgumentError, "must be a pair"),
         (dict(validation_data=(X[:, :1], np.zeros(4))), cr.ShapeError, "examples of shape"),
         (

@@ -54,7 +54,7 @@ def test_history_reads_as_text() -> None:
     text = repr(history)
     assert text.startswith("History of 3 epochs, 3 steps; stopped: epochs\n  all 3 epochs were run")
     loss = history.history["loss"]
-    assert f"loss     first {loss[0]:.4g}  last {loss[2]:.4g}  best" in text
+    assert f"  loss      first {loss[0]:.4g}  last {loss[2]:.4g}  best" in text
     assert repr(History()) == "History of 0 epochs, 0 steps"
 
 

@@ -1,0 +1,76 @@
+"""Elementwise ops are exact far outside the domain that gradients are checked on.
+
+`ref` in float32 is held against itself in float64, machine code against both: a formula that
+cancels or overflows shows in the one or the other.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.core.op import OPS, Op
+from tests.op_checks import floats_of
+
+COUNT = 4000
+ULPS = {"float32": 4, "float64": 2000}  # 2000 ulp of float64 are 4e-13
+POINTWISE = [op for op in OPS.values() if op.kind == "elementwise" and floats_of(op.samples[0])]
+
+
+def points(op: Op, dtype: str) -> list[np.ndarray]:
+    """Inputs from 1e-6 to 80, of both signs where the domain has both."""
+    rng = np.random.default_rng(0)
+    tens = 10.0 ** rng.uniform(-6, 1.9, COUNT)
+    spread = tens if op.domain[0] > 0 else tens * np.resize([1, -1], COUNT)
+    sample = op.samples[0]
+    return [
+        np.roll(spread, 1001 * i).astype(dtype) if i in floats_of(sample) else np.resize(arg, COUNT)
+        for i, arg in enumerate(sample.args)
+    ]
+
+
+def assert_within_ulps(found: np.ndarray, exact: np.ndarray) -> None:
+    if found.dtype.kind != "f":
+        np.testing.assert_array_equal(found, exact)
+        return
+    info = np.finfo(found.dtype)
+    with np.errstate(all="ignore"):
+        wanted = exact.astype(found.dtype)
+        gap = np.abs(found - exact) / np.spacing(np.maximum(np.abs(wanted), info.tiny))
+    # Machine code takes numbers below the normal ones for 0.
+    flushed = (np.abs(found) <= info.tiny) & (np.abs(wanted) <= info.tiny)
+    bad = ~((found == wanted) | flushed | (gap <= ULPS[found.dtype.name]))
+    assert not bad.any(), f"{found[bad][:4]}, not {wanted[bad][:4]}: {gap[bad][:4]} ulp off"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("op", POINTWISE, ids=lambda op: op.name)
+def test_elementwise_op_is_exact_over_a_wide_range(op: Op, dtype: str) -> None:
+    arrays, attrs = points(op, dtype), op.samples[0].attrs
+    wide = [x.astype("float64") if x.dtype.kind == "f" else x for x in arrays]
+    plain = op.ref(*arrays, **attrs)
+    exact = op.ref(*wide, **attrs) if plain.dtype.kind == "f" else plain
+    assert_within_ulps(plain, exact)
+    assert_within_ulps(cr.jit(lambda *x: op(*x, **attrs))(*arrays).numpy(), exact)
+
+
+POWERS = (0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -3.0, 1e-20, -1e-20, 1e20, np.inf, -np.inf, np.nan)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_compiled_power_has_numpys_limits(dtype):
+    x, z = (a.ravel() for a in np.meshgrid(*[np.asarray(POWERS, dtype)] * 2, indexing="ij"))
+    found = cr.jit(lambda x, z: x**z)(x, z).numpy()
+    with np.errstate(all="ignore"):
+        wanted = np.power(x, z)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=np.finfo(dtype).tiny)
+    signed = ~np.isnan(wanted)
+    np.testing.assert_array_equal(np.signbit(found[signed]), np.signbit(wanted[signed]))
+
+
+def test_sigmoid_does_not_vanish_below_zero():
+    x = np.float32([-20, -50, -80])
+    wanted = np.exp(x.astype("float64"))
+    np.testing.assert_allclose(cr.sigmoid(x).numpy(), wanted, rtol=1e-6)
+    np.testing.assert_allclose(cr.jit(cr.sigmoid)(x).numpy(), wanted, rtol=1e-6)
