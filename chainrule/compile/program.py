@@ -196,8 +196,8 @@ class Native:
                     node = self.graph.inputs[donor]
                     made[output] = held[node] = _owned(arrays, donor)
             for node, array in held.items():
-                if not array.flags.c_contiguous:
-                    array = held[node] = np.ascontiguousarray(array)
+                if not array.flags.c_contiguous or array.dtype != node.dtype:  # or byte order
+                    array = held[node] = np.ascontiguousarray(array, node.dtype)
                 table[slots[names[node]][0]] = array.ctypes.data
             for node, array in made.items():
                 table[slots[names[node]][0]] = array.ctypes.data

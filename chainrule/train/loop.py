@@ -175,7 +175,7 @@ class Fit:
             self.ahead = True
             self.history.steps += 1
             squares += square
-            totals.add([loss, *map(float, sums)], [len(x), *counts])
+            totals.add([loss * len(x), *map(float, sums)], [len(x), *counts])
             self.progress.step(i + 1, totals.means)
             if self.watchers and self._told_to_stop(i, totals):
                 return None

@@ -149,6 +149,7 @@ def test_arrays_that_are_not_contiguous_and_empty_ones():
     x = np.arange(24, dtype=np.float64).reshape(4, 6)
     assert np.array_equal(f(x[::2, ::-1]), (x[::2, ::-1] * 2).sum(0))
     assert np.array_equal(f(np.ones((0, 3))), [0, 0, 0])
+    assert np.array_equal(f(x.astype(">f8")), (x * 2).sum(0))
 
 
 def test_an_argument_jit_cannot_take_is_named():

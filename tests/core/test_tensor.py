@@ -153,6 +153,15 @@ def test_assign_renews_what_a_compiled_function_captured():
     assert scaled(2.0).numpy().tolist() == [6, 8]
 
 
+@pytest.mark.xfail(reason="jit looks at captured numbers only, not at captured tensors")
+def test_captured_name_bound_to_another_tensor_is_seen():
+    w = cr.Tensor([1.0, 2.0])
+    scaled = cr.jit(lambda x: x * w)
+    scaled(2.0)
+    w = w + 2
+    assert scaled(2.0).numpy().tolist() == [6, 8]
+
+
 def test_assign_keeps_shape_and_dtype_and_stays_out_of_recordings():
     w = cr.Tensor([1.0, 2.0])
     with pytest.raises(cr.ShapeError, match="assign needs float32"):

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import chainrule as cr
@@ -42,6 +42,10 @@ TREES = st.recursive(
 )
 
 
+SETTINGS = settings(derandomize=True, deadline=None, database=None)
+
+
+@SETTINGS
 @given(TREES)
 def test_unflatten_undoes_flatten(tree):
     leaves, structure = flatten(tree)
@@ -50,6 +54,7 @@ def test_unflatten_undoes_flatten(tree):
     assert structure.leaves == len(leaves)
 
 
+@SETTINGS
 @given(TREES)
 def test_structure_depends_on_the_containers_alone(tree):
     leaves, structure = flatten(tree)

@@ -194,6 +194,22 @@ def test_tensors_keep_their_identity_and_stay_readable() -> None:
     assert not np.array_equal(before["dense/kernel"].numpy(), copies["dense/kernel"])
 
 
+def test_arrays_read_in_a_callback_stay_what_they_were() -> None:
+    class Look(Callback):
+        def __init__(self) -> None:
+            self.seen: list[tuple[np.ndarray, np.ndarray]] = []
+
+        def on_train_batch_end(self, batch, logs=None):
+            arrays = [tensor.numpy() for tensor in self.model.named_parameters().values()]
+            self.seen += [(array, array.copy()) for array in arrays]
+
+    x, y = blobs(40)
+    look = Look()
+    classifier().fit(x, y, batch_size=10, epochs=2, callbacks=[look], **QUIET)
+    assert len(look.seen) == 2 * 4 * 4
+    assert all(np.array_equal(array, copied) for array, copied in look.seen)
+
+
 def test_batch_norm_states_follow_the_data() -> None:
     x = np.random.Generator(np.random.Philox(key=1)).normal(5, 2, (64, 2)).astype(np.float32)
     model = Sequential([nn.BatchNormalization(momentum=0.5), nn.Dense(1)])

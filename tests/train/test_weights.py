@@ -55,6 +55,15 @@ def test_saving_replaces_in_one_piece(tmp_path: Path, monkeypatch) -> None:
     assert path.read_bytes() == kept and list(tmp_path.iterdir()) == [path]
 
 
+def test_reader_of_the_old_file_keeps_it_whole(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    model(1).save_weights(path)
+    kept = path.read_bytes()
+    with open(path, "rb") as old:
+        model(2).save_weights(path)
+        assert old.read() == kept != path.read_bytes()
+
+
 def test_saving_needs_a_folder(tmp_path: Path) -> None:
     with pytest.raises(cr.FileError, match="cannot write weights"):
         model().save_weights(tmp_path / "nowhere" / "weights.safetensors")
