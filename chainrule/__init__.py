@@ -6,7 +6,8 @@ Reading order of the engine, each file naming the next: `core/errors`, `core/dty
 `core/node`, `core/graph`, `core/recording`, `core/tree`, `core/tensor`, `ops/elementwise`,
 `ops/reduce`, `ops/move`, `ops/linear`, `ops/window`, `grad/reverse`, `grad/forward`,
 `grad/vmap`, `rewrite/engine`, `compile/fuse`, `compile/memory`, `compile/kernel`,
-`compile/llvm`, `compile/threads`, `compile/program`, `compile/jit`.
+`compile/llvm`, `compile/axes`, `compile/loops`, `compile/product`, `compile/runtime`,
+`compile/threads`, `compile/module`, `compile/program`, `compile/jit`.
 """
 
 from chainrule import nn

@@ -31,11 +31,13 @@ def draw_curve(
     """
     try:
         from matplotlib.figure import Figure
+        from matplotlib.ticker import LogLocator, NullLocator
     except ImportError:
         return text_curve(folder / "curve.txt", history, title)
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     figure.suptitle(title, fontsize=10)
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy")):
+    losses, accuracies = figure.subplots(1, 2)
+    for axes, name in ((losses, "loss"), (accuracies, "accuracy")):
         for key, label, colour in (
             (name, "training", TRAINING),
             (f"val_{name}", "validation", VALIDATION),
@@ -43,15 +45,17 @@ def draw_curve(
             values = history.get(key, ())
             mark = "o" if len(values) < 3 else None
             axes.plot(range(1, len(values) + 1), values, label=label, color=colour, marker=mark)
-        axes.axvline(best, color=QUIET, linewidth=0.8, linestyle=":")
         axes.set(xlabel="epoch", ylabel=name)
         axes.spines[["top", "right"]].set_visible(False)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        if name == "loss":
-            axes.set_yscale("log")
-            axes.legend(frameon=False, fontsize=8)
-        else:
-            mark_levels(axes, levels)
+        if best:
+            axes.axvline(best, color=QUIET, linewidth=0.8, linestyle=":", label="weights kept")
+    losses.set_yscale("log")
+    losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    losses.yaxis.set_major_formatter("{x:g}")
+    losses.yaxis.set_minor_locator(NullLocator())
+    losses.legend(frameon=False, fontsize=8)
+    mark_levels(accuracies, levels)
     path = folder / "curve.png"
     try:
         figure.savefig(path, dpi=100)
@@ -65,13 +69,11 @@ def mark_levels(axes: Any, levels: Mapping[str, float]) -> None:
     for label, value in levels.items():
         axes.axhline(value, color=QUIET, linewidth=0.8, linestyle="--")
         axes.annotate(
-            f"{label} {value:.1%}",
+            f" {label} {value:.1%}",
             (1, value),
             xycoords=("axes fraction", "data"),
-            xytext=(0, 2),
-            textcoords="offset points",
-            ha="right",
-            fontsize=7,
+            va="center",
+            fontsize=8,
             color="#555555",
         )
 

@@ -43,15 +43,15 @@ class Recipe:
 RECIPES = {
     "digits": Recipe(
         "cnn",
-        {"filters": [16, 32], "units": 64, "dropout": 0.25, "classes": 10},
+        {"filters": [16, 32], "pools": [1, 2], "units": 64, "dropout": 0.4, "classes": 10},
         epochs=60,
-        learning_rate=2e-3,
-        batch_size=32,
-        patience=10,
+        learning_rate=3e-3,
+        batch_size=64,
+        patience=8,
     ),
     "fashion-mnist": Recipe(
         "cnn",
-        {"filters": [16, 32], "units": 64, "dropout": 0.25, "classes": 10},
+        {"filters": [16, 32], "pools": [2, 2], "units": 64, "dropout": 0.25, "classes": 10},
         epochs=10,
         learning_rate=1e-3,
         batch_size=64,
@@ -195,7 +195,7 @@ def finish(outcome: Outcome, classifier: Classifier, test: Part) -> None:
         outcome.confused = confusions(classifier, test)
     outcome.run.write(HISTORY, history_record(outcome))
     if history.epoch:
-        levels = {"nearest centroid": outcome.baselines["nearest_centroid"]}
+        levels = {"class mean": outcome.baselines["nearest_centroid"]}
         if outcome.test:
             levels["test"] = outcome.test["accuracy"]
         draw_curve(

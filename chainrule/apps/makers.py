@@ -45,14 +45,28 @@ def maker(
 
 
 @maker(
-    filters=(1, 512), units=(1, 4096), dropout=(0.0, 0.95), classes=(2, 1000), lists=("filters",)
+    filters=(1, 512),
+    pools=(1, 4),
+    units=(1, 4096),
+    dropout=(0.0, 0.95),
+    classes=(2, 1000),
+    lists=("filters", "pools"),
 )
-def cnn(filters: list[int], units: int, dropout: float, classes: int) -> list[Module]:
-    """3x3 convolutions, each halved in size by pooling, then two dense layers; logits come out."""
+def cnn(
+    filters: list[int], pools: list[int], units: int, dropout: float, classes: int
+) -> list[Module]:
+    """3x3 convolutions, each followed by pooling of its size (1: none), then two dense layers.
+
+    Logits come out.
+    """
+    if len(filters) != len(pools):
+        raise ArgumentError(f"cnn: one pool is needed for each of filters {filters}, got {pools}")
     layers: list[Module] = []
-    for count in filters:
-        layers += [Conv2D(count, 3, padding="same", activation="relu"), MaxPooling2D(2)]
-    layers += [Flatten(), Dense(units, activation="relu")]
+    for count, size in zip(filters, pools):
+        layers.append(Conv2D(count, 3, padding="same", activation="relu"))
+        if size > 1:
+            layers.append(MaxPooling2D(size))
+    layers += [Flatten(), Dropout(dropout), Dense(units, activation="relu")]
     return [*layers, Dropout(dropout), Dense(classes)]
 
 

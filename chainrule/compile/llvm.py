@@ -1,5 +1,5 @@
 """`LlvmBuilder`: the kernel interface as LLVM text. No passes are needed afterwards: addresses
-are hoisted as they are written, vectors are explicit. Read next: `loops.py`.
+are hoisted as they are written, vectors are explicit. Read next: `text.py`.
 """
 
 from __future__ import annotations

@@ -9,137 +9,14 @@ axes; what a later stage needs again is computed again. Read next: `product.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from chainrule.compile.fuse import (
-    Kernel,
-    Operand,
-    Resolver,
-    is_copy,
-    is_full,
-    row_view,
-    spread_of,
-)
+from chainrule.compile.axes import Plan
+from chainrule.compile.fuse import Operand, is_copy, is_full, spread_of
 from chainrule.compile.kernel import Builder, Value
 from chainrule.core.node import Node
-from chainrule.core.view import View
-
-
-class Access(NamedTuple):
-    """A buffer read or written over the kernel's space."""
-
-    buffer: str
-    strides: tuple[int, ...]
-    offset: int
-    dtype: str
-
-
-class Axis(NamedTuple):
-    """One loop: an extent, whether reduced, and the step of every access along it."""
-
-    extent: int
-    reduced: bool
-    steps: tuple[int, ...]
-
-
-class Plan:
-    """A loop kernel with its accesses collected and its axes merged."""
-
-    def __init__(
-        self, kernel: Kernel, resolver: Resolver, stored: dict[Node, str], names: Callable
-    ):
-        self.kernel, self.resolver, self.stored = kernel, resolver, stored
-        self.members = set(kernel.nodes)
-        self.accesses: list[Access] = []
-        self.loads: dict[Any, int] = {}
-        self.stores: dict[Node, int] = {}
-        self.names = names
-        self._collect()
-        self.levels = self._levels()
-        spread = spread_of(kernel.nodes[0]) if kernel.nodes[0].op.spread else None
-        self.adds = spread is not None and spread.adds
-        self.axes = merged_axes(kernel, self.accesses, keep_first=self.adds)
-
-    def _collect(self) -> None:
-        for node in self.kernel.nodes:
-            for operand in () if node is self.kernel.product else self.resolver.operands(node):
-                inside = operand.node in self.members
-                if not inside and operand.node.op.name != "literal":
-                    self._load(node, operand)
-            if node.op.kind == "random":
-                self._load_key(node)
-        for node in self.stored:
-            if node.op.spread:
-                self.stores[node] = self._access(self.stored[node], spread_of(node).view, node)
-                continue
-            full = is_full(node, self.kernel) or is_copy(node)
-            view = View.whole(self.kernel.space) if full else row_view(self.kernel, node.shape)
-            self.stores[node] = self._access(self.stored[node], view, node)
-
-    def _access(self, buffer: str, view: View, node: Node) -> int:
-        access = Access(buffer, view.strides, view.offset, node.dtype.name)
-        if access not in self.accesses:
-            self.accesses.append(access)
-        return self.accesses.index(access)
-
-    def _load_key(self, node: Node) -> None:
-        index = View.whole(self.kernel.space)
-        self.loads[node, "index"] = self._access("", index, node)
-
-    def _load(self, node: Node, operand: Operand) -> None:
-        view = operand.view
-        if node.op.kind == "random":
-            if operand.node is self.resolver.operands(node)[0].node:
-                return
-            view = view.broadcast_to(self.kernel.space)
-        if node.op.spread:
-            view = view.transpose(spread_of(node).order)
-        reads_all = is_full(node, self.kernel) or node.op.kind == "reduction" or is_copy(node)
-        if not reads_all:
-            view = self._over_space(view)
-        self.loads[node, operand] = self._access(self.names(operand.node), view, operand.node)
-
-    def _over_space(self, view: View) -> View:
-        """A row value's operand, read over the whole space: it stands still where reduced."""
-        steps = iter(t for n, t in zip(view.shape, view.strides, strict=True) if n != 1)
-        kernel = self.kernel
-        strides = [
-            0 if n == 1 or i in kernel.reduced else next(steps) for i, n in enumerate(kernel.space)
-        ]
-        return View(kernel.space, tuple(strides), view.offset)
-
-    def _levels(self) -> dict[Node, int]:
-        """The stage in which each node is computed."""
-        found: dict[Node, int] = {}
-        for node in self.kernel.nodes:
-            before = [0]
-            for operand in self.resolver.operands(node):
-                if operand.node in self.members:
-                    late = operand.node.op.kind == "reduction"
-                    before.append(found[operand.node] + late)
-            found[node] = max(before)
-        return found
-
-
-def merged_axes(kernel: Kernel, accesses: Sequence[Access], keep_first: bool = False) -> list[Axis]:
-    """The axes of the space, ones dropped, neighbours merged where every access allows it.
-
-    With `keep_first` the first axis stays even so: it is the one that threads may share out.
-    """
-    axes: list[Axis] = []
-    for i, extent in enumerate(kernel.space):
-        if extent == 1 and not (keep_first and i == 0):
-            continue
-        axis = Axis(extent, i in kernel.reduced, tuple(a.strides[i] for a in accesses))
-        if axes and axes[-1].reduced == axis.reduced:
-            last = axes[-1]
-            if all(s == t * extent for s, t in zip(last.steps, axis.steps, strict=True)):
-                axes[-1] = Axis(last.extent * extent, axis.reduced, axis.steps)
-                continue
-        axes.append(axis)
-    return axes or [Axis(1, bool(kernel.reduced), (0,) * len(accesses))]
 
 
 class Fill:

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.compile.axes import Plan
 from chainrule.compile.fuse import Kernel, Product, product_of
-from chainrule.compile.kernel import Builder, TextBuilder, Value
+from chainrule.compile.kernel import Builder, Value
 from chainrule.compile.llvm import ATTRIBUTES, LlvmBuilder
-from chainrule.compile.loops import Emitter, Fill, Plan
+from chainrule.compile.loops import Emitter, Fill
 from chainrule.compile.product import ProductEmitter
 from chainrule.compile.runtime import BARRIER, machine, unique
+from chainrule.compile.text import TextBuilder
 from chainrule.core.node import Node
 
 SMALL = 20_000  # element operations below which a kernel stays on one thread

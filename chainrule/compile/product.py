@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from chainrule.compile.axes import Plan
 from chainrule.compile.fuse import Product
 from chainrule.compile.kernel import Builder, Value
-from chainrule.compile.loops import Emitter, Plan
+from chainrule.compile.loops import Emitter
 from chainrule.core.node import Node
 
 

@@ -6,11 +6,13 @@ Read next: `recording.py`.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from chainrule.core.dtypes import as_dtype
 from chainrule.core.errors import ArgumentError, UnknownNameError
 from chainrule.core.node import Node, Origin, topological
 from chainrule.core.op import OPS
@@ -89,10 +91,7 @@ def parse(text: str) -> Graph:
     with Recording(concrete=False) as recording:
         names: dict[str, Tensor] = {}
         for argument in function.args.args:
-            dtype, _, shape = ast.literal_eval(argument.annotation).partition("[")  # type: ignore[arg-type]
-            extents = tuple(int(n) for n in shape.rstrip("]").split(",") if n)
-            blank = np.broadcast_to(np.zeros((), dtype), extents)
-            names[argument.arg] = recording.input(Tensor(blank))
+            names[argument.arg] = recording.input(Tensor(_blank(argument)))
         inputs = list(names.values())
         for line in function.body[:-1]:
             name, tensor = _statement(line, names, recording)
@@ -100,9 +99,34 @@ def parse(text: str) -> Graph:
         final = function.body[-1]
         if not isinstance(final, ast.Return) or not isinstance(final.value, ast.Tuple):
             raise ArgumentError("not a printed graph: it ends with 'return (...)'")
-        outputs = [names[part.id] for part in final.value.elts]  # type: ignore[attr-defined]
+        outputs = [_defined(part, names) for part in final.value.elts]
     first, last = [[recording.node_of(t) for t in group] for group in (inputs, outputs)]
     return Graph(first, last, recording.origins)
+
+
+def _blank(argument: ast.arg) -> np.ndarray:
+    """An array without memory, of the shape and dtype that the argument is annotated with."""
+    found = re.fullmatch(r"'(\w+)\[([\d,]*)\]'", ast.unparse(argument.annotation or argument))
+    if found is None:
+        raise ArgumentError(f"an input is written x0: 'float32[2,3]', got {ast.unparse(argument)}")
+    extents = tuple(int(n) for n in found[2].split(",") if n)
+    return np.broadcast_to(np.zeros((), as_dtype(found[1])), extents)
+
+
+def _defined(part: ast.expr, names: dict[str, Any]) -> Any:
+    name = ast.unparse(part)
+    if name not in names:
+        raise ArgumentError(f"no earlier line of the printed graph defines {name}")
+    return names[name]
+
+
+def _value(part: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(_Infinite().visit(part))
+    except ValueError:
+        raise ArgumentError(
+            f"an attribute is written as a value, got {ast.unparse(part)}"
+        ) from None
 
 
 def _statement(line: ast.stmt, names: dict[str, Any], recording: Recording) -> tuple[str, Any]:
@@ -111,8 +135,8 @@ def _statement(line: ast.stmt, names: dict[str, Any], recording: Recording) -> t
         raise ArgumentError(f"not a line of a printed graph: {ast.unparse(line)}")
     if call.func.id not in OPS:
         raise UnknownNameError("op", call.func.id, OPS)
-    inputs = [names[part.id] for part in call.args]  # type: ignore[attr-defined]
-    attrs = {word.arg: ast.literal_eval(_Infinite().visit(word.value)) for word in call.keywords}
+    inputs = [_defined(part, names) for part in call.args]
+    attrs = {word.arg: _value(word.value) for word in call.keywords}
     tensor = recording.apply(OPS[call.func.id], inputs, attrs)  # type: ignore[arg-type]
     return line.targets[0].id, tensor  # type: ignore[attr-defined]
 

@@ -125,7 +125,7 @@ def _infer_slice(x: Any, start: Shape, stop: Shape, step: Shape) -> Spec:
 
 
 def _ref_slice(x: np.ndarray, start: Shape, stop: Shape, step: Shape) -> np.ndarray:
-    parts = [slice(a, b, s) for a, b, s in zip(start, stop, step, strict=True)]
+    parts: Any = [slice(a, b, s) for a, b, s in zip(start, stop, step, strict=True)]
     return x[(*parts, ...)]  # the ellipsis keeps an array where there are no axes
 
 

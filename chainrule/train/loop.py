@@ -186,9 +186,10 @@ class Fit:
 
     def _step(self, x: Any, y: Any, step_key: Any) -> tuple[float, float, list, list]:
         rate = learning_rate(self.steps.optimizer)
-        self.params, self.state, loss, square, sums, counts = self.steps.train(
-            self.params, self.state, x, y, step_key, rate
-        )
+        with np.errstate(all="ignore"):  # what is not finite is looked at after the step
+            self.params, self.state, loss, square, sums, counts = self.steps.train(
+                self.params, self.state, x, y, step_key, rate
+            )
         self.progressed.state = self.state
         return loss.item(), square.item(), sums, counts
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -58,6 +59,12 @@ class Setup:
         self.endings: dict[Shape, Ending] = {}
         self.progressed = Progressed()
         self.stop_training = False
+
+    def __deepcopy__(self, memo: dict) -> Setup:
+        """The same settings and progress; what was compiled belongs to the original's tensors."""
+        made = Setup(deepcopy(self.optimizer, memo), self.objective, self.metrics)
+        made.progressed = deepcopy(self.progressed, memo)
+        return made
 
 
 class Model(Module):

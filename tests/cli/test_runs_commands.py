@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from chainrule.apps.images import RECIPES
 from chainrule.data.registry import load
 
 
@@ -70,6 +71,9 @@ def test_missing_run_where_there_are_none_says_how_to_make_one(chainrule):
     assert answer.code == 2 and "chainrule train images" in answer.err
 
 
+CNN = RECIPES["digits"].arguments
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
@@ -113,14 +117,15 @@ def test_damaged_weights_are_one_typed_line(chainrule, run, damage):
         ({"x_max": 0}, "x_max"),
         ({"model": {"maker": "os.system", "arguments": {"classes": 10}}}, "unknown model"),
         ({"model": {"maker": "cnn", "arguments": {"classes": 10}}}, "takes exactly"),
-        ({"model": {"maker": "cnn", "arguments": {
-            "filters": [16, 10**9], "units": 64, "dropout": 0.25, "classes": 10}}}, "filters"),
-        ({"model": {"maker": "cnn", "arguments": {
-            "filters": [8] * 4, "units": 64, "dropout": 0.25, "classes": 10}}}, "fit"),
-        ({"model": {"maker": "cnn", "arguments": {
-            "filters": [8], "units": "64", "dropout": 0.25, "classes": 10}}}, "units"),
+        ({"model": {"maker": "cnn", "arguments": {**CNN, "filters": [16, 10**9]}}}, "filters"),
+        ({"model": {"maker": "cnn", "arguments": {**CNN, "filters": 16}}}, "filters"),
+        ({"model": {"maker": "cnn", "arguments": {**CNN, "filters": [8]}}}, "one pool is needed"),
+        ({"model": {"maker": "cnn", "arguments": {**CNN, "pools": [4, 4]}}}, "does not fit"),
+        ({"model": {"maker": "cnn", "arguments": {**CNN, "units": "64"}}}, "units"),
+        ({"model": {"maker": "cnn", "arguments": {**CNN, "units": True}}}, "units"),
+        ({"model": {"maker": "cnn", "arguments": {**CNN, "dropout": 1.5}}}, "dropout"),
     ],
-)  # fmt: skip
+)
 def test_config_that_training_did_not_write_is_refused(chainrule, run, changes, told):
     path = run / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))

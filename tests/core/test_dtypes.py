@@ -50,7 +50,6 @@ def test_other_byte_order_is_turned():
     np.testing.assert_array_equal(cr.jit(lambda x: x + 1)(x).numpy(), [2, 3])
 
 
-@pytest.mark.xfail(reason="jit hands the memory of a NumPy argument to machine code unturned")
 def test_argument_of_jit_in_other_byte_order_is_turned():
     y = cr.jit(lambda x: x + 1)(np.array([1.0, 2.0], ">f4"))
     np.testing.assert_array_equal(y.numpy(), [2, 3])

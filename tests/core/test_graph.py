@@ -102,6 +102,15 @@ def test_node_of_a_gradient_says_so():
         ),
         ("def graph(x0: 'float32[2]'):\n    x0 + 1\n    return (x0,)", "not a line of a printed"),
         ("def graph(x0: 'float32[2]'):\n    v0 = tanh(x0)", "ends with 'return"),
+        ("def graph(x0):\n    return (x0,)", "an input is written x0: 'float32[2,3]'"),
+        ("def graph(x0: 'float3[2]'):\n    return (x0,)", "unknown dtype 'float3'"),
+        ("def graph(x0: 'float32[a]'):\n    return (x0,)", "an input is written"),
+        ("def graph(x0: 'float32[2]'):\n    v0 = tanh(x1)\n    return (v0,)", "defines x1"),
+        ("def graph(x0: 'float32[2]'):\n    return (x1,)", "defines x1"),
+        (
+            "def graph(x0: 'float32[2]'):\n    v = sum(x0, axis=a)\n    return (v,)",
+            "a value, got a",
+        ),
     ],
 )
 def test_text_that_is_no_graph_is_refused(text, message):

@@ -345,3 +345,5 @@ def test_copied_model_trains_on_its_own() -> None:
     kept, twin = model.get_weights(), copy.deepcopy(model)
     twin.fit(x, y, epochs=1, **QUIET)
     assert same(model.get_weights(), kept) and not same(twin.get_weights(), kept)
+    model.fit(x, y, epochs=1, **QUIET)
+    assert same(model.get_weights(), twin.get_weights())
