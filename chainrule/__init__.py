@@ -67,6 +67,14 @@ from chainrule.ops.move import broadcast_to, expand_dims, pad, reshape, transpos
 from chainrule.ops.random import bernoulli, fold_in, key, uniform
 from chainrule.ops.reduce import max, mean, sum
 from chainrule.ops.window import conv2d, max_pool2d
-from chainrule.train import Model, Sequential, optim
+from chainrule.train import (
+    Callback,
+    Converged,
+    EarlyStopping,
+    History,
+    Model,
+    Sequential,
+    optim,
+)
 
 __version__ = "0.1.0"

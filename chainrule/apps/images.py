@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -81,12 +80,20 @@ class Parts:
         return {name: len(part.y) for name, part in vars(self).items()}
 
 
+class Mistake(NamedTuple):
+    """A test image between 0 and 1, its class, and the one it was given."""
+
+    image: np.ndarray
+    true: str
+    given: str
+
+
 @dataclass
 class Outcome:
     """What a training came to.
 
     `best` is the epoch whose weights are kept, from 1, and 0 where none was finished. `test` and
-    `confused` (true class, given class: how often) are empty unless training ended as it should.
+    `mistakes` are empty unless training ended as it should.
     """
 
     run: Run
@@ -97,7 +104,7 @@ class Outcome:
     sizes: dict[str, int]
     baselines: dict[str, float]
     test: dict[str, float] = field(default_factory=dict)
-    confused: dict[tuple[str, str], int] = field(default_factory=dict)
+    mistakes: list[Mistake] = field(default_factory=list)
 
     @property
     def failure(self) -> str:
@@ -165,7 +172,11 @@ def train(
         seconds = time.perf_counter() - began
         classifier.model.save_weights(run.weights)
         outcome = Outcome(run, recipe, history, best, seconds, parts.sizes(), baselines(parts))
-        finish(outcome, classifier, parts.test)
+        try:
+            finish(outcome, classifier, parts.test)
+        except KeyboardInterrupt:
+            tell(f"stopped before the end: the weights are in {run}")
+            raise
     return outcome
 
 
@@ -192,7 +203,7 @@ def finish(outcome: Outcome, classifier: Classifier, test: Part) -> None:
     history = outcome.history
     if history.stopped not in ("interrupted", "non-finite"):
         outcome.test = classifier.evaluate(test.x, test.y)
-        outcome.confused = confusions(classifier, test)
+        outcome.mistakes = mistakes(classifier, test)
     outcome.run.write(HISTORY, history_record(outcome))
     if history.epoch:
         levels = {"class mean": outcome.baselines["nearest_centroid"]}
@@ -235,12 +246,11 @@ def baselines(parts: Parts) -> dict[str, float]:
     }
 
 
-def confusions(classifier: Classifier, test: Part) -> dict[tuple[str, str], int]:
-    """How often which class was taken for which, the most frequent first."""
-    given = classifier.probabilities(test.x).argmax(axis=-1)
-    names = classifier.classes
-    pairs = Counter((names[y], names[z]) for y, z in zip(test.y, given) if y != z)
-    return dict(pairs.most_common())
+def mistakes(classifier: Classifier, test: Part) -> list[Mistake]:
+    """The test images that were taken for another class."""
+    given, names = classifier.probabilities(test.x).argmax(axis=-1), classifier.classes
+    wrong = (given != test.y).nonzero()[0]
+    return [Mistake(test.x[i], names[test.y[i]], names[given[i]]) for i in wrong]
 
 
 def training_config(recipe: Recipe) -> dict[str, Any]:

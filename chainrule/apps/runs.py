@@ -2,7 +2,7 @@
 
 | file | holds |
 |---|---|
-| `config.json` | all that is needed to build the model again: names from closed registries, numbers |
+| `config.json` | what builds the model again: names from closed registries, and numbers |
 | `model.safetensors` | its weights |
 | `history.json` | the numbers of each epoch, why training ended, the test result |
 | `curve.png` (or `curve.txt`) | loss and accuracy over the epochs |

@@ -60,8 +60,8 @@ def checks(as_json: bool = AsJson) -> None:
     else:
         table = columns("check", "", "found")
         for row in found:
-            status = Text(row["status"], style=STYLES[row["status"]])
-            table.add_row(row["check"], status, row["detail"])
+            mark = Text(row["status"], style=STYLES[row["status"]])
+            table.add_row(row["check"], mark, row["detail"])
         show(table)
     if failed:
         tell(f"{len(failed)} of {len(found)} checks failed: {', '.join(failed)}")

@@ -14,6 +14,7 @@ from chainrule.cli import checks, data, runs, train
 from chainrule.cli.terminal import Commands
 
 app = typer.Typer(
+    name="chainrule",
     cls=Commands,
     no_args_is_help=True,
     add_completion=False,

@@ -76,23 +76,23 @@ def predict(
                 "unreadable": broken,
                 "predictions": [
                     {
-                        "input": path,
+                        "input": name,
                         "index": i,
                         "class": classifier.classes[row.argmax()],
                         "probability": row.max(),
                         "probabilities": dict(zip(classifier.classes, row.tolist())),
                     }
-                    for path, i, row in rows
+                    for name, i, row in rows
                 ],
             }
         )
     elif rows:
         table = columns("input", "image", "class", "probability", "else")
-        for path, i, row in rows:
+        for name, i, row in rows:
             first, second = np.argsort(-row, kind="stable")[:2]
             names = classifier.classes
             table.add_row(
-                path,
+                name,
                 str(i),
                 names[first],
                 f"{row[first]:.1%}",

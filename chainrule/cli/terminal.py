@@ -82,7 +82,7 @@ class Commands(typer.core.TyperGroup):
     `CHAINRULE_DEBUG=1` lets every error through with its traceback.
     """
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
         if os.environ.get("CHAINRULE_DEBUG") == "1":
             return super().invoke(ctx)

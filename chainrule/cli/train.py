@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +104,9 @@ def show_outcome(outcome: Outcome) -> None:
     for name in ("val_loss", "val_accuracy"):
         values = history.history[name]
         show(f"{name:<13}{sparkline(values)}  {values[0]:.4f} to {values[outcome.best - 1]:.4f}")
-    pairs = [
-        f"{true} as {given} ({count})"
-        for (true, given), count in list(outcome.confused.items())[:TOLD]
-    ]
-    show(f"{'taken for':<13}{', '.join(pairs) or 'none wrong'}")
+    pairs = Counter((each.true, each.given) for each in outcome.mistakes).most_common(TOLD)
+    told = ", ".join(f"{true} as {given} ({count})" for (true, given), count in pairs)
+    show(f"{'mistakes':<13}{told or 'none'}")
     show(f"{'stopped':<13}{history.reason}")
     show(f"{'time':<13}{outcome.seconds:.1f} s for {len(history.epoch)} epochs")
     show(f"{'run folder':<13}{outcome.run}: {', '.join(sorted(os.listdir(outcome.run.path)))}")

@@ -75,7 +75,7 @@ def test_damaged_png_is_refused(tmp_path):
     pytest.importorskip("matplotlib")
     for content in (b"", b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(40)):
         (tmp_path / "a.png").write_bytes(content)
-        with pytest.raises(FileError, match="cannot be read as a .png"):
+        with pytest.raises(FileError, match="cannot be read as a"):
             read(tmp_path / "a.png")
 
 
