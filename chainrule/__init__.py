@@ -63,6 +63,15 @@ from chainrule.ops.elementwise import (
 )
 from chainrule.ops.index import arange, one_hot, take
 from chainrule.ops.linear import contract, dot, matmul, outer
+from chainrule.ops.logic import (
+    greater_equal,
+    isnan,
+    less_equal,
+    logical_and,
+    logical_not,
+    logical_or,
+    not_equal,
+)
 from chainrule.ops.move import broadcast_to, expand_dims, pad, reshape, transpose
 from chainrule.ops.random import bernoulli, fold_in, key, uniform
 from chainrule.ops.reduce import max, mean, sum

@@ -15,6 +15,7 @@ from chainrule.cli.terminal import (
     AsJson,
     Threads,
     columns,
+    facts,
     show,
     show_json,
     tell,
@@ -40,8 +41,14 @@ def evaluate(run: str = RunName, threads: int | None = Threads, as_json: bool = 
         show_json({**metrics, **about})
         return
     right = round(metrics["accuracy"] * len(x))
-    show(f"accuracy  {metrics['accuracy']:.2%}  {right:,} of {len(x):,} test images right")
-    show(f"loss      {metrics['loss']:.4f}  nats an image, of the right class")
+    show(
+        facts(
+            (
+                ("accuracy", f"{metrics['accuracy']:.2%}: {right:,} of {len(x):,} test images"),
+                ("loss", f"{metrics['loss']:.4f} nats an image"),
+            )
+        )
+    )
 
 
 def predict(

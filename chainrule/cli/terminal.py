@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import typer
@@ -19,7 +20,7 @@ from chainrule.apps.runs import jsonable
 from chainrule.core.errors import ArgumentError, ChainruleError
 
 FINDINGS, USAGE, INTERRUPTED = 1, 2, 130
-WIDE = 200  # columns of a table that goes to a file or a pipe, where nothing is to be cut off
+WIDE = 1000  # columns of a table that goes to a file or a pipe, where nothing is to be cut off
 
 AsJson = typer.Option(False, "--json", help="Print one JSON object and nothing else.")
 Threads = typer.Option(
@@ -41,9 +42,15 @@ def console(stderr: bool = False) -> Console:
 
 
 def show(*rows: Any) -> None:
-    """Data, on stdout."""
-    for row in rows:
-        console().print(row, soft_wrap=isinstance(row, str))
+    """Data, on stdout; into a file or a pipe without the spaces that fill up a table's columns."""
+    writer = console()
+    if writer.is_terminal:
+        writer.print(*rows, sep="\n")
+        return
+    with writer.capture() as captured:
+        writer.print(*rows, sep="\n")
+    for line in captured.get().splitlines():
+        print(line.rstrip())
 
 
 def show_json(content: dict[str, Any]) -> None:
@@ -53,7 +60,7 @@ def show_json(content: dict[str, Any]) -> None:
 
 def tell(text: str) -> None:
     """Progress or a notice, on stderr."""
-    console(stderr=True).print(text, soft_wrap=True)
+    console(stderr=True).print(text)
 
 
 def columns(*names: str) -> Table:
@@ -61,6 +68,14 @@ def columns(*names: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in names:
         table.add_column(name, overflow="fold")
+    return table
+
+
+def facts(rows: Iterable[tuple[str, str]]) -> Table:
+    """Names and what they are, below each other."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for name, fact in rows:
+        table.add_row(name, fact)
     return table
 
 
@@ -73,7 +88,7 @@ def tell_error(error: BaseException) -> None:
         text = f"{type(error).__name__}: {error}"
         mend = "this is a fault of chainrule or of this machine; CHAINRULE_DEBUG=1 shows where"
     line = f"{text}; mend: {mend}" if mend else text
-    console(stderr=True).print(line, style="red", soft_wrap=True)
+    console(stderr=True).print(line, style="red")
 
 
 class Commands(typer.core.TyperGroup):

@@ -1,30 +1,26 @@
-"""`chainrule train images`. Read next: `runs.py`."""
+"""`chainrule train images`. Read next: `outcome.py`."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from chainrule.apps.curve import sparkline
 from chainrule.apps.images import RECIPES, Outcome, train
+from chainrule.cli.outcome import show_outcome
 from chainrule.cli.terminal import (
     FINDINGS,
     INTERRUPTED,
     AsJson,
     Threads,
-    columns,
-    show,
     show_json,
     tell,
     use_threads,
 )
 
 app = typer.Typer(no_args_is_help=True)
-TOLD = 3  # confusions that the summary names
 
 
 @app.callback()
@@ -88,28 +84,6 @@ def end(outcome: Outcome) -> None:
     if outcome.failure:
         tell(f"{outcome.failure}; mend: a smaller --lr, more --epochs, or another --seed")
         raise typer.Exit(FINDINGS)
-
-
-def show_outcome(outcome: Outcome) -> None:
-    """The result for people: the test accuracy beside its baselines, and where all of it is."""
-    history, tested = outcome.history, outcome.sizes["test"]
-    table = columns("test accuracy", f"of {tested:,} images not trained on")
-    right = round(outcome.test["accuracy"] * tested)
-    table.add_row(f"{outcome.test['accuracy']:.2%}", f"{outcome.recipe.maker}: {right:,} right")
-    table.add_row(
-        f"{outcome.baselines['nearest_centroid']:.2%}", "nearest class mean, for comparison"
-    )
-    table.add_row(f"{outcome.baselines['majority']:.2%}", "always the most frequent class")
-    show("", table, "")
-    for name in ("val_loss", "val_accuracy"):
-        values = history.history[name]
-        show(f"{name:<13}{sparkline(values)}  {values[0]:.4f} to {values[outcome.best - 1]:.4f}")
-    pairs = Counter((each.true, each.given) for each in outcome.mistakes).most_common(TOLD)
-    told = ", ".join(f"{true} as {given} ({count})" for (true, given), count in pairs)
-    show(f"{'mistakes':<13}{told or 'none'}")
-    show(f"{'stopped':<13}{history.reason}")
-    show(f"{'time':<13}{outcome.seconds:.1f} s for {len(history.epoch)} epochs")
-    show(f"{'run folder':<13}{outcome.run}: {', '.join(sorted(os.listdir(outcome.run.path)))}")
 
 
 def record(data: str, seed: int, outcome: Outcome) -> dict[str, Any]:

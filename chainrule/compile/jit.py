@@ -20,8 +20,9 @@ from chainrule.compile.program import Program
 from chainrule.core.errors import ArgumentError, UnknownNameError
 from chainrule.core.graph import Graph
 from chainrule.core.recording import Recording, current, written
-from chainrule.core.tensor import State, Tensor, as_tensor
+from chainrule.core.tensor import State, Tensor, weak_tensor
 from chainrule.core.tree import Structure, flatten, unflatten
+from chainrule.ops.elementwise import strong
 
 STATIC = (bool, int, str, bytes, type(None))
 
@@ -61,13 +62,13 @@ class Jitted:
             for x in leaves
         )
         key = (structure, shapes, fixed)
-        captured = _captured_numbers(self.fn)
+        captured = _captured(self.fn)
         entry = self.entries.get((key, captured))
         if entry is None:
             if key in self.seen:
                 warnings.warn(
-                    f"{self.fn.__name__} is recorded again: a number it captures changed; pass "
-                    "it as an argument to avoid this",
+                    f"{self.fn.__name__} is recorded again: what it captures is another number or "
+                    "another tensor now; pass it as an argument to avoid this",
                     stacklevel=2,
                 )
             self.seen.add(key)
@@ -117,6 +118,7 @@ class Jitted:
                     traced.append(_input(recording, leaf, i, positions))
             result = self._call(unflatten(structure, traced), named)
             ends, outputs = flatten(result)
+            ends = [strong(y) if isinstance(y, Tensor) else y for y in ends]
             nodes = [recording.node_of(y) for y in ends if isinstance(y, Tensor)]
             renewed = list(recording.writes.values())
             nodes += [recording.node_of(value) for _, value in renewed]
@@ -172,9 +174,7 @@ class Jitted:
 
 
 def _input(recording: Recording, leaf: Any, position: int, positions: dict) -> Tensor:
-    source = Tensor(np.float64(leaf)) if isinstance(leaf, float) else as_tensor(leaf)
-    source.weak = isinstance(leaf, float) or source.weak
-    tensor = recording.input(source)
+    tensor = recording.input(weak_tensor(leaf))
     positions[tensor.node] = position
     return tensor
 
@@ -197,8 +197,9 @@ def _static(leaf: Any) -> Any:
     )
 
 
-def _captured_numbers(fn: Any) -> tuple:
-    """The numbers and strings that `fn` reads from outside: they are baked into its graph."""
+def _captured(fn: Any) -> tuple:
+    """What `fn` reads from outside by name: numbers and strings, which its graph bakes in, and
+    which tensors and arrays, whose numbers are read at each call."""
     fn = getattr(fn, "__wrapped__", fn)
     code = getattr(fn, "__code__", None)
     if code is None:
@@ -211,7 +212,11 @@ def _captured_numbers(fn: Any) -> tuple:
         except ValueError:
             continue
     found += [(name, fn.__globals__[name]) for name in _names(code) if name in fn.__globals__]
-    return tuple((n, type(v), v) for n, v in found if isinstance(v, bool | int | float | str))
+    return tuple(
+        (n, type(v), v if isinstance(v, bool | int | float | str) else id(v))
+        for n, v in found
+        if isinstance(v, bool | int | float | str | Tensor | np.ndarray)
+    )
 
 
 def _names(code: CodeType) -> list[str]:

@@ -151,6 +151,10 @@ class Recording:
             self.sources[node] = tensor  # type: ignore[index]
         return node  # type: ignore[return-value]
 
+    def inside(self, tensor: Tensor) -> Tensor:
+        """`tensor` as one of this recording's."""
+        return tensor if tensor.recording is self else self.tensor(self.node_of(tensor))
+
     def apply(
         self,
         op: Op,

@@ -12,6 +12,7 @@ from chainrule.core.op import Op, Spec, register, sample
 from chainrule.core.recording import Recording, bind, paused
 from chainrule.core.tensor import Tensor, as_tensor
 from chainrule.grad.vmap import vmap
+from chainrule.ops.elementwise import strong
 
 
 def _ref(*arrays: Any, fn: Callable) -> Any:
@@ -102,6 +103,6 @@ def custom_gradient(fn: Callable) -> Callable:
 
     @wraps(fn)
     def wrapped(*args: Any) -> Tensor:
-        return bind(custom, *[as_tensor(x) for x in args], fn=fn)
+        return bind(custom, *[strong(as_tensor(x)) for x in args], fn=fn)
 
     return wrapped

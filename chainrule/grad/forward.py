@@ -17,7 +17,7 @@ from chainrule.core.recording import Recording
 from chainrule.core.tensor import Tensor, as_tensor
 from chainrule.core.tree import flatten, unflatten
 from chainrule.grad.reverse import _many, _or_zero, _times, grad, open_inputs
-from chainrule.ops.elementwise import cast
+from chainrule.ops.elementwise import cast, strong
 
 
 def tangent(node: Node, tangents: Sequence[Tensor | None], recording: Recording) -> Tensor | None:
@@ -62,7 +62,7 @@ def jvp(fn: Callable, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[
             if x.shape != t.shape:
                 raise ShapeError(f"the tangent of a {x.shape} primal came with shape {t.shape}")
         leaves, structure = flatten(fn(*given))
-        outputs = [recording.tensor(recording.node_of(as_tensor(y))) for y in leaves]
+        outputs = [strong(recording.inside(as_tensor(y))) for y in leaves]
         found: dict[Node, Tensor] = {
             x.node: cast(t, x.dtype)  # type: ignore[misc]
             for x, t in zip(opened, directions, strict=True)

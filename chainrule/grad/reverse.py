@@ -19,9 +19,9 @@ from chainrule.core.errors import ArgumentError, GradientError, ShapeError
 from chainrule.core.node import Node, topological
 from chainrule.core.op import NO_GRADIENT
 from chainrule.core.recording import Recording, current, literal
-from chainrule.core.tensor import State, Tensor, as_tensor
+from chainrule.core.tensor import State, Tensor, as_tensor, weak_tensor
 from chainrule.core.tree import flatten, unflatten
-from chainrule.ops.elementwise import cast
+from chainrule.ops.elementwise import cast, strong
 
 
 def shares(node: Node, g: Tensor, recording: Recording, wanted: Sequence[bool]) -> list:
@@ -110,7 +110,7 @@ def differentiable(leaf: Any) -> bool:
 def open_inputs(recording: Recording, tree: Any) -> tuple[Any, list[Tensor], Any]:
     """`tree` with its differentiable leaves replaced by inputs of `recording`."""
     leaves, structure = flatten(tree)
-    made = [recording.input(as_tensor(x)) if differentiable(x) else x for x in leaves]
+    made = [recording.input(weak_tensor(x)) if differentiable(x) else x for x in leaves]
     opened = [t for x, t in zip(leaves, made, strict=True) if differentiable(x)]
     slots = [differentiable(x) for x in leaves]
     return unflatten(structure, made), opened, (structure, slots)
@@ -156,7 +156,8 @@ def value_and_grad(
             if loss.recording is not recording:
                 loss = recording.tensor(recording.node_of(loss))
             found = backward([loss], [seed], opened)
-            grads = [_or_zero(g, x) for g, x in zip(found, opened, strict=True)]
+            grads = [_strong_or_zero(g, x) for g, x in zip(found, opened, strict=True)]
+            loss = strong(loss)
             extras, structure = flatten(aux)
         count = 1 + len(grads)
         out = recording.export([loss, *grads, *extras])
@@ -166,6 +167,12 @@ def value_and_grad(
         return value, final
 
     return differentiated
+
+
+def _strong_or_zero(g: Tensor | None, x: Tensor) -> Tensor:
+    g = _or_zero(g, x)
+    g.weak = x.weak
+    return strong(g)
 
 
 def _or_zero(g: Tensor | None, x: Tensor) -> Tensor:
@@ -229,7 +236,7 @@ def vjp(fn: Callable, *args: Any) -> tuple[Any, Callable]:
         opened_args, opened, where = open_inputs(recording, list(args))
         result = fn(*opened_args)
         outputs, structure = flatten(result)
-        outputs = [recording.tensor(recording.node_of(as_tensor(y))) for y in outputs]
+        outputs = [strong(recording.inside(as_tensor(y))) for y in outputs]
     values = recording.export(outputs)
 
     def pullback(cotangents: Any) -> tuple:
@@ -239,7 +246,7 @@ def vjp(fn: Callable, *args: Any) -> tuple[Any, Callable]:
                 raise ShapeError(f"the cotangent of a {y.shape} output came with shape {g.shape}")
         with recording:
             found = backward(outputs, given, opened)
-            grads = [_or_zero(g, x) for g, x in zip(found, opened, strict=True)]
+            grads = [_strong_or_zero(g, x) for g, x in zip(found, opened, strict=True)]
         recording.writes.clear()
         return tuple(close_inputs(where, recording.export(grads)))
 

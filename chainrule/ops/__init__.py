@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from chainrule.core.tensor import Tensor
-from chainrule.ops import composite, elementwise, index, linear, move, random, reduce, window
+from chainrule.ops import (
+    composite,
+    elementwise,
+    index,
+    linear,
+    logic,
+    move,
+    random,
+    reduce,
+    window,
+)
 
 
 def _swapped(op: Any) -> Any:
@@ -29,6 +39,12 @@ _operators = {
     "__abs__": lambda x: elementwise.absolute(x),
     "__lt__": lambda x, z: elementwise.less(x, z),
     "__gt__": lambda x, z: elementwise.greater(x, z),
+    "__le__": lambda x, z: logic.less_equal(x, z),
+    "__ge__": lambda x, z: logic.greater_equal(x, z),
+    "__ne__": lambda x, z: logic.not_equal(x, z),
+    "__and__": lambda x, z: logic.logical_and(x, z),
+    "__or__": lambda x, z: logic.logical_or(x, z),
+    "__invert__": lambda x: logic.logical_not(x),
     "__eq__": lambda x, z: elementwise.equal(x, z),
     "__getitem__": move.getitem,
     "sum": reduce.sum,

@@ -20,6 +20,8 @@ from chainrule.core.tensor import Tensor, as_tensor
 from chainrule.ops import approximate
 from chainrule.ops.move import broadcast_to
 
+KINDS = {"float": "f", "integer": "iu", "number": "fiu", "any": "fiub", "bool": "b"}
+
 
 def elementwise(
     name: str,
@@ -37,15 +39,15 @@ def elementwise(
 ) -> Op:
     """Register an elementwise op.
 
-    `takes` is "float", "integer", "number" or "any"; `gives` is a dtype, or "" for the inputs'
-    own; the first `conditions` inputs are bool and take no part in the dtype. Without `samples`,
-    two shapes are drawn for each input from `domain`.
+    `takes` is "float", "integer", "number", "bool" or "any"; `gives` is a dtype, or ""
+    for the inputs' own; the first `conditions` inputs are bool and take no part in the dtype.
+    Without `samples`, two shapes are drawn for each input from `domain`.
     """
     arity = ref.nin if isinstance(ref, np.ufunc) else ref.__code__.co_argcount
 
     def infer(*inputs: Any, **attrs: Any) -> Spec:
         dtypes = [x.dtype for x in inputs[conditions:]]
-        allowed = {"float": "f", "integer": "iu", "number": "fiu", "any": "fiub"}[takes]
+        allowed = KINDS[takes]
         if len({x.shape for x in inputs}) > 1 or len(set(dtypes)) > 1:
             raise ShapeError(f"{name} needs equal shapes and dtypes, got {list(inputs)}")
         if dtypes[0].kind not in allowed:
@@ -372,6 +374,11 @@ def cast(x: Any, dtype: Any) -> Tensor:
         y.weak = False
         return y
     return cast_op(x, dtype=wanted.name)
+
+
+def strong(x: Tensor) -> Tensor:
+    """A result as its user gets it: what came of Python floats alone is float32."""
+    return cast(x, DTYPES["float32"]) if x.weak else x
 
 
 refloat = elementwise(

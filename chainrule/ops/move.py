@@ -5,6 +5,7 @@ All are linear, and all but `pad` lower to a view. Read next: `linear.py`.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -108,10 +109,26 @@ broadcast_op = movement(
 )
 
 
-def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
+def as_shape(shape: int | Sequence[int]) -> Shape:
+    """A shape from one extent or several. ArgumentError for anything but integers >= 0.
+
+    >>> as_shape(3), as_shape([2, 3])
+    ((3,), (2, 3))
+    """
+    extents = (shape,) if hasattr(shape, "__index__") else shape
+    try:
+        found = tuple(operator.index(n) for n in extents)
+    except TypeError:
+        found = (-1,)
+    if min(found, default=0) < 0:
+        raise ArgumentError(f"a shape is one or more integers >= 0, got {shape!r}")
+    return found
+
+
+def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:
     """Repeat `x` along new leading axes and along axes of extent 1."""
-    x = as_tensor(x)
-    return x if x.shape == tuple(shape) else broadcast_op(x, shape=tuple(shape))
+    x, wanted = as_tensor(x), as_shape(shape)
+    return x if x.shape == wanted else broadcast_op(x, shape=wanted)
 
 
 def _infer_slice(x: Any, start: Shape, stop: Shape, step: Shape) -> Spec:

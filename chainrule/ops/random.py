@@ -15,6 +15,7 @@ from chainrule.core.op import Op, Shape, Spec, register, sample
 from chainrule.core.philox import philox, rounds
 from chainrule.core.tensor import Tensor, as_tensor
 from chainrule.ops.elementwise import cast, less, shift_op
+from chainrule.ops.move import as_shape
 
 FOLD = 0x464F4C44  # the fourth counter word of a folded key; drawn numbers have 0 there
 
@@ -111,7 +112,7 @@ def fold_in(key: Tensor, data: Any) -> Tensor:
 
 def uniform(key: Tensor, shape: Shape, low: float = 0.0, high: float = 1.0) -> Tensor:
     """float32 numbers drawn evenly from [low, high), in steps of 2**-24 of the range."""
-    bits = random_bits(key, shape=tuple(shape))
+    bits = random_bits(key, shape=as_shape(shape))
     unit = cast(shift_op(bits, by=8), "float32") * 2.0**-24
     return unit if (low, high) == (0.0, 1.0) else unit * (high - low) + low
 
@@ -122,5 +123,5 @@ def bernoulli(key: Tensor, probability: float, shape: Shape) -> Tensor:
         raise ArgumentError(f"a probability lies in 0..1, got {probability}")
     bound = round(probability * 2**32)
     if bound > 0xFFFFFFFF:
-        return less(random_bits(key, shape=tuple(shape)) * 0, 1)
-    return less(random_bits(key, shape=tuple(shape)), bound)
+        return less(random_bits(key, shape=as_shape(shape)) * 0, 1)
+    return less(random_bits(key, shape=as_shape(shape)), bound)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.core.dtypes import DTYPES, as_dtype, is_float
+from chainrule.core.dtypes import as_dtype, is_float
 from chainrule.core.errors import DtypeError, ShapeError
 from chainrule.core.op import Op, Spec, register, sample
 from chainrule.core.tensor import Tensor, as_tensor
@@ -101,9 +101,9 @@ max_op = reduction(
 
 
 def sum(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The sum along `axis` (all axes when None). Bools are counted in int64."""
+    """The sum along `axis` (all axes when None). Integers and bools are added up in int64."""
     x = as_tensor(x)
-    if x.dtype == DTYPES["bool"]:
+    if x.dtype.kind in "iub":
         x = cast(x, "int64")
     axes = normal_axes(axis, x.ndim)
     return sum_op(x, axis=axes, keepdims=keepdims) if axes else x

@@ -89,6 +89,7 @@ def test_seed_changes_the_result(chainrule):
     assert len(losses) == 2
 
 
+@pytest.mark.heavy
 def test_thread_count_does_not_change_the_result(chainrule):
     script = [sys.executable, "-m", "chainrule.cli", "train", "images", "--epochs", "1", "--json"]
     found = [

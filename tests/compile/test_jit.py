@@ -49,7 +49,7 @@ def test_a_captured_float_that_changes_records_again_and_says_so():
     x = np.ones(2, np.float32)
     assert np.array_equal(f(x), [2, 2])
     rate = 3.0
-    with pytest.warns(UserWarning, match="captures changed"):
+    with pytest.warns(UserWarning, match="captures is another number"):
         assert np.array_equal(f(x), [3, 3])
     rate = 2.0
     with warnings.catch_warnings():
