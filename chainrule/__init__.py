@@ -35,7 +35,29 @@ from chainrule.grad.custom import custom_gradient
 from chainrule.grad.forward import hvp, jvp
 from chainrule.grad.reverse import grad, gradient, value_and_grad, vjp
 from chainrule.grad.vmap import vmap
+from chainrule.ops.activations import elu, gelu, leaky_relu, selu, silu
+from chainrule.ops.angles import arccos, arcsin, arctan, arctan2, cos, sin, tan
+from chainrule.ops.arrange import (
+    concatenate,
+    flip,
+    meshgrid,
+    moveaxis,
+    pad,
+    permute_dims,
+    repeat,
+    roll,
+    split,
+    squeeze,
+    stack,
+    swapaxes,
+    tile,
+    tril,
+    triu,
+)
 from chainrule.ops.composite import log_softmax, min, softmax, softplus, var
+from chainrule.ops.cumulate import cumprod, cumsum
+from chainrule.ops.draws import categorical, normal, permutation, randint, truncated_normal
+from chainrule.ops.einsum import einsum, tensordot, vecdot
 from chainrule.ops.elementwise import (
     absolute as abs,
 )
@@ -62,6 +84,7 @@ from chainrule.ops.elementwise import (
     where,
 )
 from chainrule.ops.index import arange, one_hot, take
+from chainrule.ops.linalg import cholesky, inv, norm, slogdet, solve
 from chainrule.ops.linear import contract, dot, matmul, outer
 from chainrule.ops.logic import (
     greater_equal,
@@ -72,9 +95,34 @@ from chainrule.ops.logic import (
     logical_or,
     not_equal,
 )
-from chainrule.ops.move import broadcast_to, expand_dims, pad, reshape, transpose
+from chainrule.ops.move import broadcast_to, expand_dims, reshape, transpose
+from chainrule.ops.order import argsort, segment_sum, sort, take_along_axis, top_k
 from chainrule.ops.random import bernoulli, fold_in, key, uniform
 from chainrule.ops.reduce import max, mean, sum
+from chainrule.ops.rounding import ceil, clip, floor, minimum, remainder, round, sign
+from chainrule.ops.smooth import (
+    arccosh,
+    arcsinh,
+    arctanh,
+    cosh,
+    erf,
+    expm1,
+    log1p,
+    logaddexp,
+    rsqrt,
+    sinh,
+    square,
+)
+from chainrule.ops.statistics import (
+    all,
+    any,
+    argmax,
+    argmin,
+    count_nonzero,
+    logsumexp,
+    prod,
+    std,
+)
 from chainrule.ops.window import conv2d, max_pool2d
 from chainrule.train import (
     Callback,

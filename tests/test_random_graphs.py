@@ -48,13 +48,13 @@ def fitted(op: Op, x: Any) -> Any:
 
 def pointwise(op: Op, x: Any, z: Any) -> Any:
     arity = len(op.samples[0].args)
-    if arity == 2:
+    if arity > 1:
         try:
             np.broadcast_shapes(x.shape, z.shape)
         except ValueError:
             z = cr.mean(z)
     linear = op.name in ("add", "subtract", "negative", "multiply", "relu", "abs", "maximum")
-    return op(*[part if linear else fitted(op, part) for part in (x, z)[:arity]])
+    return op(*[part if linear else fitted(op, part) for part in (x, z, x)[:arity]])
 
 
 def folded(x: Any, z: Any, rng: np.random.Generator) -> Any:
@@ -67,6 +67,8 @@ def folded(x: Any, z: Any, rng: np.random.Generator) -> Any:
 
 def sliced(x: Any, z: Any, rng: np.random.Generator) -> Any:
     parts = [slice(int(rng.integers(0, max(n, 1))), None, int(rng.integers(1, 3))) for n in x.shape]
+    if parts and rng.integers(3) == 0:
+        parts[-1] = slice(None, None, -1)
     return x[tuple(parts)]
 
 

@@ -27,11 +27,6 @@ PATTERNS = [rule for rule in ALL if rule.pattern is not None]
 OTHERS = [rule for rule in ALL if rule.pattern is None]
 
 
-@cr.custom_gradient
-def tripled(x: cr.Tensor) -> tuple:
-    return x * 3, lambda g: g * 3
-
-
 def spread(value: float, dtype: str) -> cr.Tensor:
     return OPS["broadcast_to"](literal(value=value, shape=(), dtype=dtype), shape=(4, 6))
 
@@ -43,7 +38,6 @@ SAMPLES: dict[str, Callable] = {
     "join_reshapes": lambda x: x.reshape((2, 12)).reshape((3, 8)),
     "spread_constants": lambda x: x * spread(2.5, x.dtype.name),
     "multiply_constants": lambda x: x + cr.multiply(spread(0.1, x.dtype.name), 3),
-    "inline_custom": lambda x: tripled(x) + 1,
     "canonical": lambda x: cr.contract(x, x, spec="ij,kj->ki"),
     "laid_out": lambda x: cr.contract(x, x, spec="ij,kj->ik"),
     "reshape_constants": lambda x: x.reshape((12, 2)) * literal(

@@ -13,7 +13,7 @@ from chainrule.apps.runs import write_text
 from chainrule.core.errors import FileError
 
 BLOCKS = "▁▂▃▄▅▆▇█"
-TRAINING, VALIDATION, QUIET = "#4c72b0", "#dd8452", "#8c8c8c"
+TRAINING, OTHER, QUIET = "#4c72b0", "#dd8452", "#8c8c8c"
 
 
 def draw_curve(
@@ -37,19 +37,8 @@ def draw_curve(
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     figure.suptitle(title, fontsize=10)
     losses, accuracies = figure.subplots(1, 2)
-    for axes, name in ((losses, "loss"), (accuracies, "accuracy")):
-        for key, label, colour in (
-            (name, "training", TRAINING),
-            (f"val_{name}", "validation", VALIDATION),
-        ):
-            values = history.get(key, ())
-            mark = "o" if len(values) < 3 else None
-            axes.plot(range(1, len(values) + 1), values, label=label, color=colour, marker=mark)
-        axes.set(xlabel="epoch", ylabel=name)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        if best:
-            axes.axvline(best, color=QUIET, linewidth=0.8, linestyle=":", label="weights kept")
+    draw_lines(losses, "loss", history, best)
+    draw_lines(accuracies, "accuracy", history, best)
     losses.set_yscale("log")
     losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     losses.yaxis.set_major_formatter("{x:g}")
@@ -62,6 +51,19 @@ def draw_curve(
     except OSError as error:
         raise FileError(f"{path} cannot be written: {error}", mend="make room") from None
     return path
+
+
+def draw_lines(axes: Any, name: str, history: Mapping[str, Sequence[float]], best: int) -> None:
+    """A metric in training and in validation, and the epoch whose weights were kept."""
+    for key, label, colour in ((name, "training", TRAINING), (f"val_{name}", "validation", OTHER)):
+        values = history.get(key, ())
+        mark = "o" if len(values) < 3 else None
+        axes.plot(range(1, len(values) + 1), values, label=label, color=colour, marker=mark)
+    axes.set(xlabel="epoch", ylabel=name)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    if best:
+        axes.axvline(best, color=QUIET, linewidth=0.8, linestyle=":", label="weights kept")
 
 
 def mark_levels(axes: Any, levels: Mapping[str, float]) -> None:

@@ -50,10 +50,10 @@ RECIPES = {
     ),
     "fashion-mnist": Recipe(
         "cnn",
-        {"filters": [16, 32], "pools": [2, 2], "units": 64, "dropout": 0.25, "classes": 10},
+        {"filters": [16, 32], "pools": [2, 2], "units": 128, "dropout": 0.25, "classes": 10},
         epochs=10,
-        learning_rate=1e-3,
-        batch_size=64,
+        learning_rate=2e-3,
+        batch_size=128,
         patience=3,
     ),
 }

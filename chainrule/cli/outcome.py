@@ -41,7 +41,7 @@ def show_outcome(outcome: Outcome) -> None:
         ("run folder", f"{outcome.run}: {files}"),
     )
     show(facts(rows))
-    if outcome.mistakes and console().is_terminal and not console().no_color:
+    if outcome.mistakes and console().color_system in ("256", "truecolor"):
         show("", gallery(outcome.mistakes, console().width))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import typer
@@ -66,7 +68,8 @@ def predict(
     use_threads(threads)
     found = find_run(run)
     classifier = Classifier.load(found)
-    rows, broken = [], 0
+    rows: list[Row] = []
+    broken = 0
     for path in inputs:
         try:
             images = read_images(path, classifier.shape, classifier.x_max)
@@ -74,37 +77,41 @@ def predict(
             tell_error(error)
             broken += 1
             continue
-        for i, row in enumerate(classifier.probabilities(images)):
-            rows.append((str(path), i, row))
+        shares = classifier.probabilities(images)
+        rows += [Row(str(path), i, share) for i, share in enumerate(shares)]
     if as_json:
-        show_json(
-            {
-                "run": str(found),
-                "unreadable": broken,
-                "predictions": [
-                    {
-                        "input": name,
-                        "index": i,
-                        "class": classifier.classes[row.argmax()],
-                        "probability": row.max(),
-                        "probabilities": dict(zip(classifier.classes, row.tolist())),
-                    }
-                    for name, i, row in rows
-                ],
-            }
-        )
+        predictions = [described(row, classifier.classes) for row in rows]
+        show_json({"run": str(found), "unreadable": broken, "predictions": predictions})
     elif rows:
-        table = columns("input", "image", "class", "probability", "else")
-        for name, i, row in rows:
-            first, second = np.argsort(-row, kind="stable")[:2]
-            names = classifier.classes
-            table.add_row(
-                name,
-                str(i),
-                names[first],
-                f"{row[first]:.1%}",
-                f"{names[second]} {row[second]:.1%}",
-            )
-        show(table)
+        show_predictions(rows, classifier.classes)
     if broken:
         raise typer.Exit(FINDINGS)
+
+
+class Row(NamedTuple):
+    """One image: its file, its place in it, and the probability of each class."""
+
+    input: str
+    place: int
+    shares: np.ndarray
+
+
+def described(row: Row, classes: Sequence[str]) -> dict[str, Any]:
+    """A prediction in JSON's terms."""
+    return {
+        "input": row.input,
+        "index": row.place,
+        "class": classes[int(row.shares.argmax())],
+        "probability": row.shares.max(),
+        "probabilities": dict(zip(classes, row.shares.tolist())),
+    }
+
+
+def show_predictions(rows: Sequence[Row], classes: Sequence[str]) -> None:
+    """A line for each image: the most probable class, and the next."""
+    table = columns("input", "image", "class", "probability", "else")
+    for path, i, shares in rows:
+        first, second = np.argsort(-shares, kind="stable")[:2]
+        runner_up = f"{classes[second]} {shares[second]:.1%}"
+        table.add_row(path, str(i), classes[first], f"{shares[first]:.1%}", runner_up)
+    show(table)

@@ -5,6 +5,7 @@ Read next: `train.py`.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -99,6 +100,10 @@ class Commands(typer.core.TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
+        for stream in (sys.stdout, sys.stderr):
+            # A stream in ASCII must not end a training with an error when its result is shown.
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
         if os.environ.get("CHAINRULE_DEBUG") == "1":
             return super().invoke(ctx)
         try:

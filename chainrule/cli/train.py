@@ -23,6 +23,11 @@ from chainrule.cli.terminal import (
 app = typer.Typer(no_args_is_help=True)
 
 
+def chosen(name: str) -> str:
+    """What the recipes say under `name`, for the help page."""
+    return ", ".join(f"{data} {getattr(recipe, name):g}" for data, recipe in RECIPES.items())
+
+
 @app.callback()
 def tasks() -> None:
     """Keep `images` a command of its own while it is the only task."""
@@ -32,13 +37,15 @@ def tasks() -> None:
 def images(
     data: str = typer.Option("digits", help="A set of images: " + " or ".join(RECIPES) + "."),
     epochs: int | None = typer.Option(
-        None, min=1, help="At most this many.", show_default="the set's"
+        None, min=1, help="At most this many.", show_default=chosen("epochs")
     ),
-    lr: float | None = typer.Option(None, help="Adam's learning rate.", show_default="the set's"),
+    lr: float | None = typer.Option(
+        None, help="Adam's learning rate.", show_default=chosen("learning_rate")
+    ),
     batch_size: int | None = typer.Option(
-        None, min=1, help="Images a step.", show_default="the set's"
+        None, min=1, help="Images a step.", show_default=chosen("batch_size")
     ),
-    seed: int = typer.Option(0, min=0, max=2**63 - 1, help="Of initial weights and batches."),
+    seed: int = typer.Option(0, min=0, max=2**32 - 1, help="Of initial weights and batches."),
     out: Path | None = typer.Option(
         None, help="The run folder; it must be new or empty.", show_default="runs/images-DATA-NNN"
     ),
@@ -47,8 +54,8 @@ def images(
 ) -> None:
     """Train a convolutional net to classify images, and judge it on images it has not seen.
 
-    The run folder gets the weights, the configuration, the history and the learning curve. Ctrl-C
-    stops early and keeps the best weights so far.
+    The run folder gets the weights, configuration, history and learning curve.
+    Ctrl-C stops early and keeps the best weights so far.
     """
     if lr is not None and not lr > 0:
         raise typer.BadParameter(f"{lr:g} is not above 0.", param_hint="--lr")

@@ -56,6 +56,13 @@ class Plan:
         spread = spread_of(kernel.nodes[0]) if kernel.nodes[0].op.spread else None
         self.adds = spread is not None and spread.adds
         self.axes = merged_axes(kernel, self.accesses, keep_first=self.adds)
+        self.meets = self.adds and self._meets()
+
+    def _meets(self) -> bool:
+        """Whether places of the first axis add into the same elements, so that one thread must."""
+        store = next(iter(self.stores.values()))
+        first, *rest = [(axis.extent - 1, axis.steps[store]) for axis in self.axes]
+        return first[0] > 0 and first[1] <= sum(last * step for last, step in rest)
 
     def _collect(self) -> None:
         for node in self.kernel.nodes:
@@ -80,7 +87,8 @@ class Plan:
         return self.accesses.index(access)
 
     def _load_key(self, node: Node) -> None:
-        index = View.whole(self.kernel.space)
+        full = is_full(node, self.kernel)
+        index = View.whole(self.kernel.space) if full else row_view(self.kernel, node.shape)
         self.loads[node, "index"] = self._access("", index, node)
 
     def _load(self, node: Node, operand: Operand) -> None:

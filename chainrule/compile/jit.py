@@ -10,20 +10,22 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
-from functools import update_wrapper
-from types import CodeType
+from functools import cache, update_wrapper
+from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from chainrule.compile.program import Program
-from chainrule.core.errors import ArgumentError, UnknownNameError
+from chainrule.core.errors import PACKAGE, ArgumentError, UnknownNameError
 from chainrule.core.graph import Graph
 from chainrule.core.recording import Recording, current, written
 from chainrule.core.tensor import State, Tensor, weak_tensor
 from chainrule.core.tree import Structure, flatten, unflatten
+from chainrule.grad.custom import inlined
 from chainrule.ops.elementwise import strong
 
+MADE = object()  # an output leaf that the program computes
 STATIC = (bool, int, str, bytes, type(None))
 
 
@@ -34,7 +36,7 @@ class Entry(NamedTuple):
     sources: list  # per program input: position of an argument leaf, or the captured tensor
     states: list  # per renewed state: position of an argument leaf, or the captured State
     outputs: Structure
-    constants: list  # per output leaf: (True, its value) where it is no tensor
+    ends: list  # per output leaf: MADE, or what it is: a State by its source, or no tensor
     donated: list[int]  # argument leaves whose memory the program may use
 
 
@@ -58,7 +60,7 @@ class Jitted:
         named = self.signature.bind(*args, **kwargs).arguments if self.named or kwargs else None
         leaves, structure, fixed = self._open(args, named)
         shapes = tuple(
-            (x.shape, x.dtype, type(x) is State) if hasattr(x, "dtype") else _static(x)
+            (x.shape, x.dtype, _first(x, leaves)) if hasattr(x, "dtype") else _static(x)
             for x in leaves
         )
         key = (structure, shapes, fixed)
@@ -71,8 +73,8 @@ class Jitted:
                     "another tensor now; pass it as an argument to avoid this",
                     stacklevel=2,
                 )
-            self.seen.add(key)
             entry = self.entries[key, captured] = self._record(leaves, structure, named, args)
+            self.seen.add(key)
         return self._run(entry, leaves)
 
     @property
@@ -84,13 +86,14 @@ class Jitted:
         if named is None:
             leaves, structure = flatten(args)
             return leaves, structure, ()
-        fixed = tuple((name, named[name]) for name in sorted(self.static & named.keys()))
+        fixed = tuple((name, _exact(named[name])) for name in sorted(self.static & named.keys()))
         moving = {name: value for name, value in named.items() if name not in self.static}
         leaves, structure = flatten(moving)
         try:
             hash(fixed)
         except TypeError:
-            raise ArgumentError(f"static arguments must be hashable, got {fixed}") from None
+            unfit = {name: named[name] for name in sorted(self.static & named.keys())}
+            raise ArgumentError(f"static arguments must be hashable, got {unfit}") from None
         return leaves, structure, fixed
 
     def _call(self, tree: Any, named: Any) -> Any:
@@ -119,20 +122,23 @@ class Jitted:
             result = self._call(unflatten(structure, traced), named)
             ends, outputs = flatten(result)
             ends = [strong(y) if isinstance(y, Tensor) else y for y in ends]
-            nodes = [recording.node_of(y) for y in ends if isinstance(y, Tensor)]
+            nodes = [recording.node_of(y) for y in ends if _is_made(y)]
             renewed = list(recording.writes.values())
             nodes += [recording.node_of(value) for _, value in renewed]
+            nodes = inlined(nodes, recording)
         sources = [
             positions.get(node, positions.get(id(t), t)) for node, t in recording.sources.items()
         ]
-        donated = self._donated(named)
+        states = [positions.get(id(state), state) for state, _ in renewed]
+        kept = {i for i, leaf in enumerate(leaves) if isinstance(leaf, State)} - set(states)
+        donated = self._donated(named) - kept
         graph = Graph(list(recording.sources), nodes, recording.origins)
         return Entry(
             Program(graph, [isinstance(s, int) and s in donated for s in sources]),
             sources,
-            [positions.get(id(state), state) for state, _ in renewed],
+            states,
             outputs,
-            [(not isinstance(y, Tensor), None if isinstance(y, Tensor) else y) for y in ends],
+            [MADE if _is_made(y) else (positions.get(id(y)), y) for y in ends],
             sorted(donated),
         )
 
@@ -157,8 +163,12 @@ class Jitted:
                 leaf._value, leaf.donated = None, True
         made = iter(arrays)
         ends = [
-            value if constant else Tensor.of(next(made), None, None)
-            for constant, value in entry.constants
+            Tensor.of(next(made), None, None)
+            if end is MADE
+            else end[1]
+            if end[0] is None
+            else leaves[end[0]]
+            for end in entry.ends
         ]
         for state in entry.states:
             target = leaves[state] if isinstance(state, int) else state
@@ -186,11 +196,30 @@ def _array(leaf: Any) -> np.ndarray:
     return np.asarray(leaf)
 
 
+def _is_made(end: Any) -> bool:
+    """Whether an output leaf is computed; a State that is given back stays the object it is."""
+    return isinstance(end, Tensor) and not isinstance(end, State)
+
+
+def _first(leaf: Any, leaves: list) -> int | None:
+    """Where a State stands first among `leaves`: one object given twice is one state."""
+    if not isinstance(leaf, State):
+        return None
+    return next(i for i, other in enumerate(leaves) if other is leaf)
+
+
+def _exact(value: Any) -> Any:
+    """A key equal only for what means the same: 1, 1.0 and True, 0.0 and -0.0 stay apart."""
+    if isinstance(value, tuple):
+        return (type(value), *map(_exact, value))
+    return (type(value), repr(value) if isinstance(value, float) else value)
+
+
 def _static(leaf: Any) -> Any:
     if isinstance(leaf, float):
         return float
     if isinstance(leaf, STATIC):
-        return (type(leaf), leaf)
+        return _exact(leaf)
     raise ArgumentError(
         f"jit cannot take an argument of type {type(leaf).__name__}",
         mend="pass tensors, numbers, strings or trees of them; or name it in static=(...)",
@@ -198,30 +227,48 @@ def _static(leaf: Any) -> Any:
 
 
 def _captured(fn: Any) -> tuple:
-    """What `fn` reads from outside by name: numbers and strings, which its graph bakes in, and
-    which tensors and arrays, whose numbers are read at each call."""
-    fn = getattr(fn, "__wrapped__", fn)
-    code = getattr(fn, "__code__", None)
-    if code is None:
-        return ()
-    cells = zip(code.co_freevars, fn.__closure__ or (), strict=False)
+    """What `fn` reads from outside by name, in itself and in the functions it names: numbers and
+    strings, which its graph bakes in, and which tensors and arrays, whose numbers are read at
+    each call."""
+    found: list = []
+    seen: set[int] = set()
+    ahead = [fn]
+    while ahead:
+        inner = inspect.unwrap(ahead.pop())
+        owner, inner = getattr(inner, "__self__", None), getattr(inner, "__func__", inner)
+        code = getattr(inner, "__code__", None)
+        if code is None or id(code) in seen or code.co_filename.startswith(PACKAGE):
+            continue
+        seen.add(id(code))
+        read = _outside(inner, code)
+        if owner is not None and not isinstance(owner, type):
+            read += getattr(owner, "__dict__", {}).items()
+        for name, value in read:
+            if isinstance(value, bool | int | float | str):
+                found.append((name, _exact(value)))
+            elif isinstance(value, Tensor | np.ndarray):
+                found.append((name, type(value), id(value)))
+            elif isinstance(value, FunctionType):
+                ahead.append(value)
+    return tuple(found)
+
+
+def _outside(fn: Any, code: CodeType) -> list[tuple[str, Any]]:
+    """The closure's and the module's values that `fn` names."""
     found = []
-    for name, cell in cells:
+    for name, cell in zip(code.co_freevars, fn.__closure__ or (), strict=False):
         try:
             found.append((name, cell.cell_contents))
-        except ValueError:
+        except ValueError:  # not bound yet
             continue
-    found += [(name, fn.__globals__[name]) for name in _names(code) if name in fn.__globals__]
-    return tuple(
-        (n, type(v), v if isinstance(v, bool | int | float | str) else id(v))
-        for n, v in found
-        if isinstance(v, bool | int | float | str | Tensor | np.ndarray)
-    )
+    found += [(n, fn.__globals__[n]) for n in _names(code) if n in fn.__globals__]
+    return found
 
 
-def _names(code: CodeType) -> list[str]:
+@cache
+def _names(code: CodeType) -> tuple[str, ...]:
     inner = [name for c in code.co_consts if isinstance(c, CodeType) for name in _names(c)]
-    return [*code.co_names, *inner]
+    return (*code.co_names, *inner)
 
 
 def jit(

@@ -130,7 +130,8 @@ class Builder(ABC):
         """The larger; NaN when either is."""
         x, z = self.fitted(x, z)
         kept = self.select(self.emit("above", [x, z], "bool", x.lanes), x, z)
-        return kept if z.constant is not None else self.select(self.equal(z, z), kept, z)
+        constant = z.constant is not None and z.constant == z.constant  # it is no NaN
+        return kept if constant else self.select(self.equal(z, z), kept, z)
 
     def min(self, x: Value, z: Any) -> Value:
         """The smaller; NaN when either is."""

@@ -38,7 +38,8 @@ def canonical(node: Node, tensor: Callable) -> Tensor | None:
         return contract(b, a, spec=f"{part.b},{part.a}->{part.out}")
     order = part.batch + part.rows + part.columns
     made = contract(a, b, spec=f"{part.a},{part.b}->{order}")
-    return transpose(made, [order.index(q) for q in part.out])
+    ready = laid_out(made.node, tensor)  # only the outermost node of a form is offered again
+    return transpose(made if ready is None else ready, [order.index(q) for q in part.out])
 
 
 def laid_out(node: Node, tensor: Callable) -> Tensor | None:

@@ -8,8 +8,9 @@ axes; what a later stage needs again is computed again. Read next: `product.py`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from chainrule.compile.axes import Plan
 from chainrule.compile.fuse import Operand, is_copy, is_full, spread_of
 from chainrule.compile.kernel import Builder, Value
 from chainrule.core.node import Node
+
+BLOCK = 64  # places whose results are summed one after another
+LONG = 4 * BLOCK  # from here on a walk is cut into blocks
 
 
 class Fill:
@@ -47,6 +51,14 @@ class Fill:
             k.when(inside, lambda: k.store(last, value, rest))
 
 
+class Walk(NamedTuple):
+    """One pass over the reduced axes: what happens at a place, and how partial results meet."""
+
+    body: Callable
+    start: list[Value]
+    join: Callable
+
+
 class Emitter:
     """Writes one loop kernel into a builder."""
 
@@ -60,7 +72,7 @@ class Emitter:
 
     def units(self) -> int:
         """How many pieces of work threads may share out."""
-        if not self.kept:
+        if not self.kept or self.plan.meets:
             return 1
         axis = self.plan.axes[self.kept[0]]
         return -(-axis.extent // self.k.lanes) if self.kept == [self.lane] else axis.extent
@@ -74,6 +86,10 @@ class Emitter:
         ]
         if not self.kept:
             k.when(k.whole("less", lo, hi), lambda: self.row(pointers, 1, 1))
+            return
+        if plan.meets:
+            extent = plan.axes[self.kept[0]].extent
+            k.when(k.whole("less", lo, hi), lambda: self.walk(pointers, self.kept, 0, extent))
             return
         self.walk(pointers, self.kept, lo, hi)
 
@@ -187,7 +203,11 @@ class Emitter:
                 after.append(made)
             return after
 
-        ends = self.nest(pointers, self.inner, start, body, lanes, active)
+        def join(totals: Sequence[Value], parts: Sequence[Value]) -> list[Value]:
+            return [n.op.body(k, t, p) for n, t, p in zip(sums, totals, parts, strict=True)]
+
+        walk = Walk(body, start, join)
+        ends = self.nest(pointers, self.inner, start, walk, lanes, active)
         for node, value in zip(sums, ends, strict=True):
             self.rows[node] = k.fold(value, node.op.body) if self.lane_reduced else value
 
@@ -196,31 +216,64 @@ class Emitter:
         pointers: list[Value],
         axes: list[int],
         carried: list[Value],
-        body: Callable,
+        walk: Walk,
         lanes: int,
         active: int,
     ) -> list[Value]:
-        """`carried` after `body` at every place of the reduced axes, in order."""
+        """`carried` after the walk's body at every place of the reduced axes.
+
+        Long walks are cut into blocks by their extents alone, each summed by itself and joined.
+        """
         k = self.k
         if not axes:
-            return body(pointers, lanes, active, carried)
+            return walk.body(pointers, lanes, active, carried)
         axis, extent = axes[0], self.plan.axes[axes[0]].extent
         if axis != self.lane:
+            inside = math.prod(self.plan.axes[i].extent for i in axes[1:])
 
-            def step(index: Value, *values: Value) -> list[Value]:
+            def step(index: Any, *values: Value) -> list[Value]:
                 moved = self.move(pointers, axis, index)
-                return self.nest(moved, axes[1:], list(values), body, lanes, active)
+                if inside < LONG or not walk.start:
+                    return self.nest(moved, axes[1:], list(values), walk, lanes, active)
+                parts = self.nest(moved, axes[1:], walk.start, walk, lanes, active)
+                return walk.join(values, parts)
 
-            return k.loop(0, extent, 1, carried, step)
+            return self.blockwise(0, extent, carried, step, walk)
         whole, rest = divmod(extent, k.lanes)
 
-        def block(index: Value, *values: Value) -> list[Value]:
-            return body(self.move(pointers, axis, index), k.lanes, k.lanes, list(values))
+        def block(index: Any, *values: Value) -> list[Value]:
+            at = k.whole("mul", index, k.lanes)
+            return walk.body(self.move(pointers, axis, at), k.lanes, k.lanes, list(values))
 
         if whole:
-            carried = k.loop(0, whole * k.lanes, k.lanes, carried, block)
+            carried = self.blockwise(0, whole, carried, block, walk)
         if rest:
-            carried = body(self.move(pointers, axis, whole * k.lanes), k.lanes, rest, carried)
+            carried = walk.body(self.move(pointers, axis, whole * k.lanes), k.lanes, rest, carried)
+        return carried
+
+    def blockwise(
+        self, first: Any, count: int, carried: list[Value], step: Callable, walk: Walk
+    ) -> list[Value]:
+        """`carried` after `step` at `count` indices from `first`, in blocks of blocks."""
+        k = self.k
+
+        def at(index: Value, times: int) -> Value:
+            return k.whole("add", k.whole("mul", index, times), first)
+
+        if count <= LONG or not walk.start:
+            return k.loop(0, count, 1, carried, lambda i, *values: step(at(i, 1), *values))
+        size = BLOCK
+        while size * BLOCK < count:
+            size *= BLOCK
+        full, rest = divmod(count, size)
+
+        def block(index: Value, *totals: Value) -> list[Value]:
+            return walk.join(totals, self.blockwise(at(index, size), size, walk.start, step, walk))
+
+        carried = k.loop(0, full, 1, carried, block)
+        if rest:
+            last = at(k.constant(full, "int64"), size)
+            carried = walk.join(carried, self.blockwise(last, rest, walk.start, step, walk))
         return carried
 
     def body(self, pointers: list[Value], nodes: Sequence[Node], lanes: int, active: int) -> None:
@@ -313,7 +366,8 @@ class Emitter:
         first, *others = plan.resolver.operands(node)
         key = k.pointer(plan.names(first.node), first.view.offset)
         rest = [self.operand(node, o, pointers, lanes, lanes, local) for o in others]
-        words = tuple(k.load(k.advance(key, i, 1), 0, 1, 1) for i in (0, 1))
+        step = first.view.strides[0]
+        words = tuple(k.load(k.advance(key, i, step), 0, 1, 1) for i in (0, 1))
         index = pointers[plan.loads[node, "index"]]
         return node.op.body(k, words, k.positions(index) if lanes > 1 else index, *rest)
 

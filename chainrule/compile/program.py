@@ -53,6 +53,7 @@ class Native:
         simpler, self.rewrites = rewrite_graph(graph)
         self.graph, _ = rewrite_graph(simpler, LAYOUT)
         kernels, self.resolver = fuse(self.graph)
+        self.ends = {self.resolver.found[n].node for n in self.graph.outputs}
         self.kernels, self.inplace = self._donations(kernels, donated)
         self.constants: dict[Node, np.ndarray] = {}
         self.slots: dict[str, tuple[int, int, str]] = {}
@@ -67,12 +68,13 @@ class Native:
     ) -> tuple[list[Kernel], dict[Node, int]]:
         """Outputs that take a donated input's memory, and the order that makes it safe."""
         owner = {node: kernel for kernel in kernels for node in kernel.nodes}
+        hosts = {kernel for kernel in kernels if kernel.host}
         after: dict[Kernel, set[Kernel]] = {}
         chosen: dict[Node, int] = {}
         order = kernels
         for i, (node, given) in enumerate(zip(self.graph.inputs, donated, strict=True)):
             readers = [k for k in kernels if self._reads(k, node)]
-            if not given or node in self.graph.outputs:
+            if not given or node in self.ends:
                 continue
             for output in self.graph.outputs:
                 kernel = owner.get(output)
@@ -83,6 +85,7 @@ class Native:
                     continue
                 wanted = {k: set(v) for k, v in after.items()}
                 wanted.setdefault(kernel, set()).update(k for k in readers if k is not kernel)
+                wanted[kernel] |= hosts  # NumPy may raise, and then the inputs must be whole
                 found = in_order(kernels, wanted, self.resolver)
                 if found:
                     order, after = found, wanted
@@ -96,7 +99,7 @@ class Native:
 
     def _in_step(self, kernel: Kernel, node: Node, output: Node) -> bool:
         """Whether the kernel reads `node` only at the element of `output` it then writes."""
-        if kernel.reduced or not is_full(output, kernel):
+        if kernel.reduced or kernel.nodes[0].op.spread or not is_full(output, kernel):
             return False
         for reader in kernel.nodes:
             for operand in self.resolver.operands(reader):
@@ -109,22 +112,21 @@ class Native:
     def _place(self) -> None:
         """A slot and an offset for every buffer."""
         graph, resolver = self.graph, self.resolver
-        ends = {resolver.found[n].node for n in graph.outputs}
         self.direct = [n for n in dict.fromkeys(graph.outputs) if resolver.computed(n)]
         self.stored: dict[Kernel, list[Node]] = {}
         lives: list[Life] = []
+        readers_of: dict[Node, list[int]] = {}
+        for step, kernel in enumerate(self.kernels):
+            for node in {o.node for n in kernel.nodes for o in resolver.operands(n)}:
+                readers_of.setdefault(node, []).append(step)
         for step, kernel in enumerate(self.kernels):
             for node in kernel.nodes:
-                readers = [
-                    i
-                    for i, other in enumerate(self.kernels)
-                    if other is not kernel and self._reads(other, node)
-                ]
-                if not readers and node not in ends:
+                readers = [i for i in readers_of.get(node, ()) if i != step]
+                if not readers and node not in self.ends:
                     continue
                 self.stored.setdefault(kernel, []).append(node)
                 if node not in self.direct:
-                    last = len(self.kernels) if node in ends else max(readers)
+                    last = len(self.kernels) if node in self.ends else max(readers)
                     lives.append(Life(node, node.size * node.dtype.itemsize, step, last))
         offsets, self.arena_size = plan(lives)
         for node, offset in offsets.items():
@@ -194,7 +196,7 @@ class Native:
                     made[output] = np.empty(output.shape, output.dtype)
                 else:
                     node = self.graph.inputs[donor]
-                    made[output] = held[node] = _owned(arrays, donor)
+                    made[output] = held[node] = _owned(arrays, donor, node.dtype)
             for node, array in held.items():
                 if not array.flags.c_contiguous or array.dtype != node.dtype:  # or byte order
                     array = held[node] = np.ascontiguousarray(array, node.dtype)
@@ -253,12 +255,14 @@ class Native:
                 print(f"# {stage}\n{text()}", file=sys.stderr)
 
 
-def _owned(arrays: list[np.ndarray], i: int) -> np.ndarray:
-    """The array if nothing else refers to it, else a copy: a view taken from it stays as it is."""
+def _owned(arrays: list[np.ndarray], i: int, dtype: np.dtype) -> np.ndarray:
+    """The array if nothing else refers to it and it lies in order, else a copy: a view taken
+    from it stays as it is."""
     array = arrays[i]
     shared = sys.getrefcount(array) > 5  # the tensor, the list, the table, this name, the call
-    if shared or not array.flags.writeable or array.base is not None:
-        array = arrays[i] = array.copy()
+    own = array.base is None and array.flags.writeable and array.flags.c_contiguous
+    if shared or not own or array.dtype != dtype:
+        array = arrays[i] = np.array(array, dtype, order="C")
     return array
 
 

@@ -18,10 +18,12 @@ from chainrule.compile.llvm import ATTRIBUTES
 from chainrule.compile.runtime import BARRIER, load
 from chainrule.core.errors import ArgumentError
 
-# The words of a pool, one cache line each: 0 job number, 16 stop, 32 arrived, 48 generation,
-# 64 function and table of the job (two i64), 80 threads of the job, 96 workers asleep.
+# The words of a pool, one cache line each: 0 job, 16 stop, 32 arrived, 48 generation,
+# 64 function and table of the job (two i64), 80 workers asleep. The job word holds the job's
+# number above its count of threads (8 bits), so that a worker that has no part in a job can
+# never take the next one's count for its own.
 WORDS = 128
-STOP = 16
+MOST = 255  # threads that the job word can count
 
 WORKER = (
     BARRIER
@@ -34,8 +36,7 @@ entry:
   %stop = getelementptr i32, ptr %sync, i64 16
   %fnp = getelementptr i32, ptr %sync, i64 64
   %tablep = getelementptr i32, ptr %sync, i64 66
-  %np = getelementptr i32, ptr %sync, i64 80
-  %asleep = getelementptr i32, ptr %sync, i64 96
+  %asleep = getelementptr i32, ptr %sync, i64 80
   br label %idle
 idle:
   %last = phi i32 [ %first, %entry ], [ %job, %done ]
@@ -64,7 +65,8 @@ work:
   %over = icmp ne i32 %ended, 0
   br i1 %over, label %out, label %run
 run:
-  %n = load i64, ptr %np
+  %low = and i32 %job, 255
+  %n = zext i32 %low to i64
   %mine = icmp slt i64 %tid, %n
   br i1 %mine, label %call, label %done
 call:
@@ -85,12 +87,15 @@ entry:
 wake:
   %fnp = getelementptr i32, ptr %sync, i64 64
   %tablep = getelementptr i32, ptr %sync, i64 66
-  %np = getelementptr i32, ptr %sync, i64 80
-  %asleep = getelementptr i32, ptr %sync, i64 96
+  %asleep = getelementptr i32, ptr %sync, i64 80
   store ptr %fn, ptr %fnp
   store ptr %table, ptr %tablep
-  store i64 %n, ptr %np
-  %old = atomicrmw add ptr %sync, i32 1 seq_cst
+  %old = load i32, ptr %sync
+  %number = and i32 %old, -256
+  %following = add i32 %number, 256
+  %count = trunc i64 %n to i32
+  %job = or i32 %following, %count
+  %posted = atomicrmw xchg ptr %sync, i32 %job seq_cst
   %sleepers = load atomic i32, ptr %asleep seq_cst, align 4
   %any = icmp ne i32 %sleepers, 0
   br i1 %any, label %futex, label %run
@@ -141,7 +146,7 @@ class Pool:
     """The workers of this process, and the words they share."""
 
     def __init__(self, count: int):
-        self.count = count
+        self.count = min(count, MOST)
         memory = np.zeros(WORDS * 4 + 64, np.uint8)
         start = -memory.ctypes.data % 64
         self.memory = memory
@@ -154,7 +159,7 @@ class Pool:
             threading.Thread(
                 target=worker, args=(self.sync, tid, 0), daemon=True, name=f"chainrule-{tid}"
             )
-            for tid in range(1, count)
+            for tid in range(1, self.count)
         ]
         for thread in self.workers:
             thread.start()

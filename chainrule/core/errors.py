@@ -6,6 +6,7 @@ itself: the innermost frame that lies outside this package. Read next: `dtypes.p
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import linecache
 import os
@@ -14,6 +15,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+BETWEEN = (PACKAGE, "<frozen", contextlib.__file__)
 
 
 class Place(NamedTuple):
@@ -36,7 +38,9 @@ def user_place(depth: int = 1) -> Place | None:
     frame = sys._getframe(depth)
     while frame is not None:
         file = frame.f_code.co_filename
-        if not file.startswith(PACKAGE) and not file.startswith("<frozen"):
+        # A dataclass's __init__ has no file, only the name of its module.
+        ours = file == "<string>" and frame.f_globals.get("__name__", "").startswith("chainrule.")
+        if not ours and not file.startswith(BETWEEN):
             return Place(file, frame.f_lineno)
         frame = frame.f_back  # type: ignore[assignment]
     return None

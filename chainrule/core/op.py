@@ -90,6 +90,7 @@ class Op:
     spread: Any = None
     samples: Sequence[Sample] = ()
     domain: tuple[float, float] = (-2.0, 2.0)
+    exact_below: float = np.inf  # machine code gives NaN for inputs of this size and more
     prepare: Callable[..., Sequence[Any]] | None = None
     doc: str = field(default="", compare=False)
 

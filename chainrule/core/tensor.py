@@ -28,7 +28,6 @@ class Tensor:
     """
 
     __slots__ = ("__weakref__", "_value", "donated", "node", "recording", "weak")
-    __array_priority__ = 100
 
     def __init__(self, value: Any, dtype: Any = None):
         if isinstance(value, Tensor):
@@ -126,7 +125,7 @@ class Tensor:
             raise TraceError(
                 f"the numbers of a {self.dtype}{list(self.shape)} tensor are not known here: "
                 "it is being recorded for jit or vmap, or outlived that recording",
-                mend="cr.where or cr.cond in place of if; cr.print to look; return it to keep it",
+                mend="cr.where in place of if; return it to look at it or to keep it",
             )
         view = value.view()
         view.flags.writeable = False
@@ -165,6 +164,9 @@ class Tensor:
 
     def __hash__(self) -> int:
         return id(self)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
 
     def __repr__(self) -> str:
         if self._value is None:

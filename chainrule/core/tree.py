@@ -130,9 +130,9 @@ def _leaves_like(structure: Structure, tree: Any) -> list:
         kind, aux, children = found if found is not None else (LEAF, None, [])
         fits = kind is part.kind and (kind is not dict or aux == part.aux)
         if not fits or len(children) != len(part.children):
-            raise ArgumentError(
-                f"trees of one structure needed: {_name(part.kind)} met {type(other).__name__}"
-            )
+            mine = _told(part.kind, part.aux, len(part.children))
+            theirs = _told(kind, aux, len(children)) if found else type(other).__name__
+            raise ArgumentError(f"trees of one structure needed: {mine} met {theirs}")
         for child, below in zip(part.children, children, strict=True):
             walk(child, below)
 
@@ -140,5 +140,8 @@ def _leaves_like(structure: Structure, tree: Any) -> list:
     return out
 
 
-def _name(kind: Any) -> str:
-    return getattr(kind, "__name__", str(kind))
+def _told(kind: Any, aux: Any, count: int) -> str:
+    if kind is dict:
+        return f"dict of {', '.join(map(str, aux)) or 'nothing'}"
+    name = getattr(kind, "__name__", str(kind))
+    return f"{name} of {count}" if kind in (tuple, list) else name

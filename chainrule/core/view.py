@@ -57,6 +57,12 @@ class View(NamedTuple):
         offset = self.offset + sum(a * t for a, t in zip(start, self.strides, strict=True))
         return View(shape, tuple(t * s for t, s in zip(self.strides, step, strict=True)), offset)
 
+    def flip(self, axes: Sequence[int]) -> View:
+        """The same elements counted from the end along `axes`."""
+        ends = sum((self.shape[a] - 1) * self.strides[a] for a in axes if self.shape[a])
+        strides = [-t if i in axes else t for i, t in enumerate(self.strides)]
+        return View(self.shape, tuple(strides), self.offset + ends)
+
     def reshape(self, shape: Shape) -> View | None:
         """The same elements in row-major order under `shape`; None when no strides say so."""
         if 0 in shape:
@@ -109,7 +115,7 @@ class Spread(NamedTuple):
     """What is no view but the transpose of one: inputs, taken in `order` of axes, are put (or
     with `adds` added) where `view` says, into an output filled with `fill`.
 
-    Positions along the first axis of `order` never meet, so threads may share it out.
+    Where positions along the first axis of `order` never meet, threads may share it out.
     """
 
     order: tuple[int, ...]

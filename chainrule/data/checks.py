@@ -12,6 +12,7 @@ import numpy as np
 
 from chainrule.core.errors import ArgumentError, DataError, DtypeError, ShapeError
 
+BLOCK = 1 << 20  # bytes looked at together
 Arrays = Any  # an array or what NumPy makes one of, or a dict or tuple of such
 
 
@@ -129,7 +130,7 @@ def check_lengths(arrays: dict[str, np.ndarray]) -> None:
 
 def nonfinite(name: str, array: np.ndarray) -> str:
     """How many NaN and infinite values there are and where the first is; '' when there is none."""
-    if array.dtype.kind != "f" or np.isfinite(array).all():
+    if array.dtype.kind != "f" or _all_finite(array):
         return ""
     bad = ~np.isfinite(array)
     nans = int(np.isnan(array).sum())
@@ -138,6 +139,14 @@ def nonfinite(name: str, array: np.ndarray) -> str:
     examples = int(bad.reshape(len(bad), -1).any(axis=1).sum())
     index = ", ".join(map(str, first_place(bad)))
     return f"{name} has {told} in {examples:,} of {len(bad):,} examples, first at {name}[{index}]"
+
+
+def _all_finite(array: np.ndarray) -> bool:
+    """Block by block, so that a memory-mapped array is never in memory as a whole."""
+    if not array.ndim:
+        return bool(np.isfinite(array))
+    rows = max(1, BLOCK // max(1, array.itemsize * array[:1].size))
+    return all(np.isfinite(array[i : i + rows]).all() for i in range(0, len(array), rows))
 
 
 def places(name: str, array: np.ndarray, bad: np.ndarray) -> str:

@@ -6,6 +6,7 @@ error is of order $h^2$. Read next: `chainrule/rewrite/engine.py`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,6 +67,8 @@ class GradientCheck:
         for name, error, factor in zip(self.names, self.errors, self.factors, strict=True):
             verdict = "ok" if error <= self.tolerance else "WRONG"
             extra = "" if factor is None or verdict == "ok" else f"  it is {factor:.6g} times right"
+            if math.isnan(error):
+                extra = "  NaN: the gradient, or the function near there, is no number"
             rows.append(f"{name}: relative error {error:.2e} {verdict}{extra}")
         return "\n".join(rows)
 
@@ -75,7 +78,7 @@ class GradientCheck:
 def _factor(g: np.ndarray, reference: np.ndarray) -> float | None:
     """The one number c with g = c * reference, None when there is none."""
     norm = float(np.sum(reference * reference))
-    if not norm or not np.all(np.isfinite(g)):
+    if not norm or not np.all(np.isfinite(g)) or not math.isfinite(norm):
         return None
     c = float(np.sum(g * reference)) / norm
     return c if np.allclose(g, c * reference, rtol=1e-4, atol=1e-8 * np.sqrt(norm)) else None
@@ -95,6 +98,11 @@ def check_gradient(
     >>> check_gradient(lambda x: cr.mean(x ** 2), [np.ones(4)], against=lambda x: 2 * x)
     args[0]: relative error 3.00e+00 WRONG  it is 4 times right
     """
+    if not isinstance(args, tuple | list):
+        raise ArgumentError(
+            f"check_gradient needs a list of fn's arguments, got {type(args).__name__}",
+            mend="check_gradient(fn, [x])",
+        )
     leaves, structure = flatten(list(args))
     wide = [np.asarray(x, np.float64) if differentiable(x) else x for x in leaves]
     where = [i for i, x in enumerate(leaves) if differentiable(x)]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
 from chainrule.core.errors import GradientError, ShapeError
-from chainrule.core.node import Node
+from chainrule.core.node import Node, topological
 from chainrule.core.op import Op, Spec, register, sample
 from chainrule.core.recording import Recording, bind, paused
 from chainrule.core.tensor import Tensor, as_tensor
@@ -17,12 +17,22 @@ from chainrule.ops.elementwise import strong
 
 def _ref(*arrays: Any, fn: Callable) -> Any:
     with paused():
-        return fn(*[Tensor(x) for x in arrays])[0].numpy()
+        return _pair(fn, [Tensor(x) for x in arrays])[0].numpy()
+
+
+def _pair(fn: Callable, inputs: Any) -> tuple[Tensor, Callable]:
+    found = fn(*inputs)
+    if not isinstance(found, tuple | list) or len(found) != 2 or not callable(found[1]):
+        raise GradientError(
+            f"custom_gradient needs (y, pullback) from {fn.__name__}, got {type(found).__name__}",
+            mend="return y, lambda g: ...",
+        )
+    return as_tensor(found[0]), found[1]
 
 
 def _infer(*inputs: Any, fn: Callable) -> Spec:
     with Recording(concrete=False) as recording:
-        y = fn(*[recording.input(Tensor(_blank(x))) for x in inputs])[0]
+        y = _pair(fn, [recording.input(Tensor(_blank(x))) for x in inputs])[0]
     return Spec(y.shape, y.dtype)
 
 
@@ -33,7 +43,7 @@ def _blank(x: Any) -> Any:
 
 
 def _vjp(g: Tensor, y: Tensor, *inputs: Tensor, fn: Callable) -> tuple:
-    parts = fn(*inputs)[1](g)
+    parts = _pair(fn, inputs)[1](g)
     parts = parts if isinstance(parts, tuple | list) else (parts,)
     if len(parts) != len(inputs):
         raise GradientError(f"a custom gradient gave {len(parts)} parts for {len(inputs)} inputs")
@@ -86,6 +96,29 @@ custom = register(
         samples=(sample((2, 3), fn=_doubled),),
     )
 )
+
+
+def inlined(outputs: Sequence[Node], recording: Recording) -> list[Node]:
+    """`outputs` with each custom node replaced by what its function computes.
+
+    It is for when all gradients are taken, and while `recording` is active: what the functions
+    capture becomes an input of it.
+    """
+    ends = list(outputs)
+    while any(node.op is custom for node in topological(ends)):
+        found: dict[Node, Tensor] = {}
+        for node in topological(ends):
+            inputs = [found[source] for source in node.inputs]
+            origin = recording.origin = recording.origins[node]
+            if node.op is custom:
+                found[node] = as_tensor(node.attrs["fn"](*inputs)[0])
+            elif inputs:
+                found[node] = recording.apply(node.op, inputs, node.attrs, origin=origin)
+            else:
+                found[node] = recording.tensor(node)
+        ends = [recording.node_of(found[node]) for node in ends]
+    recording.origin = None
+    return ends
 
 
 def custom_gradient(fn: Callable) -> Callable:

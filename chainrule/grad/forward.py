@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from chainrule.core.errors import ShapeError
+from chainrule.core.errors import ArgumentError, ShapeError
 from chainrule.core.node import Node, topological
 from chainrule.core.op import NO_GRADIENT
 from chainrule.core.recording import Recording
@@ -55,9 +55,21 @@ def jvp(fn: Callable, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[
 
     ShapeError unless each tangent has its primal's shape.
     """
+    if not (isinstance(primals, tuple | list) and isinstance(tangents, tuple | list)):
+        raise ArgumentError(
+            "jvp and hvp need a tuple of primals and one of tangents, got "
+            f"{type(primals).__name__} and {type(tangents).__name__}",
+            mend="cr.jvp(fn, (x,), (t,))",
+        )
     with Recording() as recording:
         given, opened, _ = open_inputs(recording, list(primals))
         directions = [as_tensor(t) for t in flatten(list(tangents))[0]]
+        if len(opened) != len(directions):
+            raise ArgumentError(
+                f"jvp needs one tangent per float primal, got {len(opened)} float primals and "
+                f"{len(directions)} tangents",
+                mend="cr.jvp(fn, (x,), (t,)) with float x and t",
+            )
         for x, t in zip(opened, directions, strict=True):
             if x.shape != t.shape:
                 raise ShapeError(f"the tangent of a {x.shape} primal came with shape {t.shape}")

@@ -92,12 +92,25 @@ def backward(
 def one_like(loss: Tensor) -> Tensor:
     """The cotangent 1 of a scalar loss; GradientError when it is no float scalar."""
     if not isinstance(loss, Tensor) or loss.shape != () or not is_float(loss.dtype):
-        came = f"{loss.dtype}{list(loss.shape)}" if isinstance(loss, Tensor) else type(loss)
+        came = f"{loss.dtype}{list(loss.shape)}" if isinstance(loss, Tensor) else _kind(loss)
         raise GradientError(
-            f"a gradient needs one float number to differentiate, got {came}",
-            mend="cr.mean(loss) or cr.sum(loss); cr.vjp for several outputs",
+            f"a gradient needs one float number to differentiate, got {came}", mend=_mend(loss)
         )
     return literal(value=1, shape=(), dtype=loss.dtype.name)
+
+
+def _kind(value: Any) -> str:
+    return "nothing (None)" if value is None else f"a {type(value).__name__}, no Tensor"
+
+
+def _mend(loss: Any) -> str:
+    if isinstance(loss, float | int | np.generic | np.ndarray):
+        return "keep the Tensor: float(), .item() and .numpy() leave the gradient behind"
+    if isinstance(loss, tuple):
+        return "has_aux=True where the function gives (loss, more)"
+    if loss is None:
+        return "return the loss"
+    return "cr.mean(loss) or cr.sum(loss); cr.vjp for several outputs"
 
 
 def differentiable(leaf: Any) -> bool:
@@ -145,7 +158,8 @@ def value_and_grad(
             chosen, opened, where = open_inputs(recording, [args[i] for i in positions])
             if not opened:
                 raise GradientError(
-                    "nothing to differentiate: the chosen arguments hold no float tensors"
+                    "nothing to differentiate: the chosen arguments hold no float tensors",
+                    mend="2.0 instead of 2; x.astype('float32') for an array of integers",
                 )
             given = list(args)
             for position, value in zip(positions, chosen, strict=True):

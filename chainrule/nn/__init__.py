@@ -1,33 +1,97 @@
 """Modules and layers under Keras's names, initialisers, activations, losses.
 
-Reading order: `randomness`, `initializers`, `activations`, `names`, `parts`, `inputs`, `module`,
-`checks`, `dense`, `conv`, `shape`, `normalisation`, `regularisation`, `losses`.
+Reading order: `randomness`, `draws`, `initializers`, `activations`, `names`, `parts`, `inputs`,
+`module`, `regularizers`, `constraints`, `checks`, `dense`, `sliding`, `conv`, `depthwise`,
+`pooling`, `shape`, `merge`, `normalisation`, `regularisation`, `embedding`, `attention`,
+`losses`.
 """
 
-from chainrule.nn import activations, initializers, losses
-from chainrule.nn.conv import Conv2D, MaxPooling2D
+from chainrule.nn import activations, constraints, initializers, losses, regularizers
+from chainrule.nn.attention import MultiHeadAttention
+from chainrule.nn.conv import Conv1D, Conv2D, Conv2DTranspose
 from chainrule.nn.dense import Activation, Dense
+from chainrule.nn.depthwise import DepthwiseConv2D, SeparableConv2D
+from chainrule.nn.embedding import Embedding
+from chainrule.nn.merge import (
+    Add,
+    Average,
+    Concatenate,
+    Maximum,
+    Multiply,
+    Residual,
+    Subtract,
+    run_chain,
+)
 from chainrule.nn.module import Module
 from chainrule.nn.names import number_names
-from chainrule.nn.normalisation import BatchNormalization
+from chainrule.nn.normalisation import (
+    BatchNormalization,
+    GroupNormalization,
+    LayerNormalization,
+    RMSNormalization,
+)
+from chainrule.nn.pooling import (
+    AveragePooling1D,
+    AveragePooling2D,
+    GlobalAveragePooling1D,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling1D,
+    GlobalMaxPooling2D,
+    MaxPooling1D,
+    MaxPooling2D,
+)
 from chainrule.nn.randomness import layer_key, random_scope, seeded
-from chainrule.nn.regularisation import Dropout
-from chainrule.nn.shape import Flatten
+from chainrule.nn.regularisation import Dropout, GaussianNoise, SpatialDropout2D
+from chainrule.nn.regularizers import penalty
+from chainrule.nn.shape import Flatten, Permute, Reshape, UpSampling2D, ZeroPadding2D
 
 __all__ = [
     "Activation",
+    "Add",
+    "Average",
+    "AveragePooling1D",
+    "AveragePooling2D",
     "BatchNormalization",
+    "Concatenate",
+    "Conv1D",
     "Conv2D",
+    "Conv2DTranspose",
     "Dense",
+    "DepthwiseConv2D",
     "Dropout",
+    "Embedding",
     "Flatten",
+    "GaussianNoise",
+    "GlobalAveragePooling1D",
+    "GlobalAveragePooling2D",
+    "GlobalMaxPooling1D",
+    "GlobalMaxPooling2D",
+    "GroupNormalization",
+    "LayerNormalization",
+    "MaxPooling1D",
     "MaxPooling2D",
+    "Maximum",
     "Module",
+    "MultiHeadAttention",
+    "Multiply",
+    "Permute",
+    "RMSNormalization",
+    "Reshape",
+    "Residual",
+    "SeparableConv2D",
+    "SpatialDropout2D",
+    "Subtract",
+    "UpSampling2D",
+    "ZeroPadding2D",
     "activations",
+    "constraints",
     "initializers",
     "layer_key",
     "losses",
     "number_names",
+    "penalty",
     "random_scope",
+    "regularizers",
+    "run_chain",
     "seeded",
 ]

@@ -8,6 +8,22 @@ from __future__ import annotations
 from typing import Any
 
 from chainrule.core.errors import ArgumentError, ShapeError, UnknownNameError
+from chainrule.nn.constraints import find_constraint
+from chainrule.nn.initializers import find_initializer
+from chainrule.nn.regularizers import find_regularizer
+
+FINDERS = {
+    "initializer": find_initializer,
+    "regularizer": find_regularizer,
+    "constraint": find_constraint,
+}
+
+
+def keep_rules(layer: Any, **given: Any) -> None:
+    """Check and keep a layer's `..._initializer`, `..._regularizer` and `..._constraint`."""
+    for name, value in given.items():
+        FINDERS[name.rpartition("_")[2]](value, type(layer).__name__)
+        setattr(layer, name, value)
 
 
 def positive(value: Any, what: str) -> int:
@@ -17,19 +33,37 @@ def positive(value: Any, what: str) -> int:
     return value
 
 
-def known_padding(value: Any, who: str) -> Any:
+def rate_below_one(value: Any, who: str) -> float:
+    """`value` if it is a share in 0..1, below 1; ArgumentError otherwise."""
+    if not isinstance(value, int | float) or not 0 <= value < 1:
+        raise ArgumentError(
+            f"{who}: rate must lie in 0..1, below 1, got {value!r}",
+            mend=f"{who}(0.5) drops half of the elements",
+        )
+    return float(value)
+
+
+def above_zero(value: Any, what: str) -> float:
+    """`value` if it is a number above 0; ArgumentError otherwise."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+        raise ArgumentError(f"{what} must be above 0, got {value!r}")
+    return float(value)
+
+
+def known_padding(value: Any, who: str, names: tuple = ("same", "valid"), axes: int = 2) -> Any:
     """`value` if it is a padding; a list of margins becomes a tuple, which is hashable."""
     if isinstance(value, str):
-        if value not in ("valid", "same"):
-            raise UnknownNameError(f"padding of {who}", value, ("same", "valid"))
+        if value not in names:
+            raise UnknownNameError(f"padding of {who}", value, names)
         return value
     try:
         sides = tuple(tuple(int(n) for n in side) for side in value)
     except TypeError:
         sides = ()
-    if [len(side) for side in sides] != [2, 2] or any(n < 0 for side in sides for n in side):
+    if [len(side) for side in sides] != [2] * axes or any(n < 0 for side in sides for n in side):
+        margins = ("((before, after),)", "((top, bottom), (left, right))")[axes - 1]
         raise ArgumentError(
-            f"{who}: padding must be 'valid', 'same' or ((top, bottom), (left, right)), "
+            f"{who}: padding must be {', '.join(map(repr, reversed(names)))} or {margins}, "
             f"got {value!r}"
         )
     return sides

@@ -1,90 +1,167 @@
-"""Convolution and pooling of images (batch, height, width, channels). Read next: `shape.py`."""
+"""Convolution over time (batch, time, channels) and images (batch, height, width, channels).
+
+Read next: `depthwise.py`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
+from chainrule.core.errors import ArgumentError
 from chainrule.core.tensor import Tensor
 from chainrule.nn.activations import activate, activation_name
-from chainrule.nn.checks import known_padding, needs_axes, needs_width, positive
-from chainrule.nn.initializers import find_initializer
+from chainrule.nn.checks import keep_rules, known_padding, needs_axes, needs_width, positive
 from chainrule.nn.module import Module
-from chainrule.ops.window import Pair, conv2d, max_pool2d, pair
+from chainrule.nn.sliding import AXES, Extents, extents, margins, slide, spans
+from chainrule.ops.linear import contract
+from chainrule.ops.move import pad, reshape
+from chainrule.ops.window import unwindows
 
-IMAGES = "(batch, height, width, channels)"
 
+class Convolution(Module):
+    """What `Conv1D`, `Conv2D` and `Conv2DTranspose` share: arguments, kernel and bias."""
 
-class Conv2D(Module):
-    r"""Cross-correlation $y_{hwo} = \sum_{ijc} x_{h+i,w+j,c} K_{ijco} + b_o$, then `activation`.
-
-    `kernel` is (rows, columns, channels, filters), Glorot uniform; `bias` is (filters,), zero.
-    `padding` is "valid", "same" (ceil(extent / stride) outputs) or ((top, bottom), (left, right)).
-    """
-
-    sample = dict(args=(3, 2), kwargs=dict(padding="same", activation="tanh"), input=(2, 4, 5, 2))
+    axes: ClassVar[int] = 2
+    paddings: ClassVar[tuple[str, ...]] = ("same", "valid")
     kernel: Tensor
     bias: Tensor
 
     def __init__(
         self,
         filters: int,
-        kernel_size: Pair,
-        strides: Pair = 1,
+        kernel_size: Extents,
+        strides: Extents = 1,
         padding: Any = "valid",
-        dilation_rate: Pair = 1,
+        dilation_rate: Extents = 1,
         activation: str | Callable | None = None,
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        groups: int = 1,
         name: str | None = None,
     ):
         super().__init__(name)
-        self.filters = positive(filters, "Conv2D: filters")
-        self.kernel_size = pair(kernel_size, "Conv2D: kernel_size")
-        self.strides = pair(strides, "Conv2D: strides")
-        self.dilation_rate = pair(dilation_rate, "Conv2D: dilation_rate")
-        self.padding = known_padding(padding, "Conv2D")
-        self.activation = activation_name(activation, "Conv2D")
+        who = type(self).__name__
+        self.filters = positive(filters, f"{who}: filters")
+        self.kernel_size = extents(kernel_size, self.axes, f"{who}: kernel_size")
+        self.strides = extents(strides, self.axes, f"{who}: strides")
+        self.dilation_rate = extents(dilation_rate, self.axes, f"{who}: dilation_rate")
+        self.padding = known_padding(padding, who, self.paddings, self.axes)
+        self.activation = activation_name(activation, who)
         self.use_bias = bool(use_bias)
-        for given in (kernel_initializer, bias_initializer):
-            find_initializer(given, "Conv2D")
-        self.kernel_initializer, self.bias_initializer = kernel_initializer, bias_initializer
+        keep_rules(
+            self,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint,
+        )
+        self.groups = positive(groups, f"{who}: groups")
+        if self.filters % self.groups:
+            raise ArgumentError(f"{who}: {groups} groups do not share out {filters} filters")
 
     def build(self, shape: tuple[int, ...]) -> None:
         """The kernel for `shape[-1]` channels."""
-        needs_axes(self, shape, IMAGES, 4, more=False)
-        kernel = (*self.kernel_size, shape[-1], self.filters)
-        self.parameter("kernel", kernel, self.kernel_initializer)
+        self._needs_axes(shape)
+        if shape[-1] % self.groups:
+            raise ArgumentError(
+                f"{type(self).__name__}: {self.groups} groups do not share out {shape[-1]} channels"
+            )
+        self.parameter("kernel", self._kernel_shape(shape[-1]), self.kernel_initializer)
         if self.use_bias:
             self.parameter("bias", (self.filters,), self.bias_initializer)
 
     def call(self, x: Tensor) -> Tensor:
-        """(batch, height, width, channels) to (batch, rows, columns, filters)."""
-        needs_axes(self, x.shape, IMAGES, 4, more=False)
-        needs_width(self, x.shape, self.kernel.shape[2], "channels")
-        y: Any = conv2d(x, self.kernel, self.strides, self.padding, self.dilation_rate)
+        """(batch, ..., channels) to (batch, places..., filters)."""
+        self._needs_axes(x.shape)
+        needs_width(self, x.shape, self._channels(), "channels")
+        y: Any = self._convolve(x)
         return activate(self.activation, y + self.bias if self.use_bias else y)
 
+    def _needs_axes(self, shape: tuple[int, ...]) -> None:
+        needs_axes(self, shape, AXES[self.axes - 1], self.axes + 2, more=False)
 
-class MaxPooling2D(Module):
-    """The largest value under each window; `strides` is `pool_size` when not given."""
+    def _kernel_shape(self, channels: int) -> tuple[int, ...]:
+        return (*self.kernel_size, channels // self.groups, self.filters)
 
-    sample = dict(args=(2,), input=(2, 4, 5, 2))
+    def _channels(self) -> int:
+        return self.kernel.shape[-2] * self.groups
 
-    def __init__(
-        self,
-        pool_size: Pair = 2,
-        strides: Pair | None = None,
-        padding: Any = "valid",
-        name: str | None = None,
-    ):
-        super().__init__(name)
-        self.pool_size = pair(pool_size, "MaxPooling2D: pool_size")
-        self.strides = None if strides is None else pair(strides, "MaxPooling2D: strides")
-        self.padding = known_padding(padding, "MaxPooling2D")
+    def _convolve(self, x: Tensor) -> Tensor:
+        out, inner = "hw"[: self.axes], "ij"[: self.axes]
+        place = (self.kernel_size, self.strides, self.padding, self.dilation_rate)
+        if self.groups == 1:
+            spec = f"n{out}{inner}c,{inner}co->n{out}o"
+            return contract(slide(x, *place), self.kernel, spec=spec)
+        x = reshape(x, (*x.shape[:-1], self.groups, x.shape[-1] // self.groups))
+        kernel = reshape(self.kernel, (*self.kernel.shape[:-1], self.groups, -1))
+        spec = f"n{out}{inner}gc,{inner}cgo->n{out}go"
+        y = contract(slide(x, *place), kernel, spec=spec)
+        return reshape(y, (*y.shape[:-2], self.filters))
 
-    def call(self, x: Tensor) -> Tensor:
-        """(batch, height, width, channels) to (batch, rows, columns, channels)."""
-        needs_axes(self, x.shape, IMAGES, 4, more=False)
-        return max_pool2d(x, self.pool_size, self.strides, self.padding)
+
+class Conv1D(Convolution):
+    r"""Cross-correlation over time $y_{to} = \sum_{ic} x_{t+i,c} K_{ico} + b_o$, `activation`.
+
+    `kernel` is (length, channels / groups, filters), Glorot uniform; `bias` is (filters,), zero.
+    `padding` is "valid", "same" (ceil(extent / stride) outputs), "causal" (an output sees no
+    later input) or ((before, after),).
+    """
+
+    axes = 1
+    paddings = ("same", "causal", "valid")
+    sample = dict(args=(4, 3), kwargs=dict(padding="causal", groups=2), input=(2, 5, 2))
+
+
+class Conv2D(Convolution):
+    r"""Cross-correlation $y_{hwo} = \sum_{ijc} x_{h+i,w+j,c} K_{ijco} + b_o$, then `activation`.
+
+    `kernel` is (rows, columns, channels / groups, filters), Glorot uniform; `bias` is (filters,),
+    zero. `padding` is "valid", "same" (ceil(extent / stride) outputs) or ((top, bottom), (left,
+    right)). With `groups`, each group of filters reads its own group of channels.
+    """
+
+    sample = dict(args=(3, 2), kwargs=dict(padding="same", activation="tanh"), input=(2, 4, 5, 2))
+
+
+class Conv2DTranspose(Convolution):
+    r"""The transpose of `Conv2D`: each input spreads a kernel, $y_{si+a} \mathrel{+}= x_i K_a$.
+
+    `kernel` is (rows, columns, filters, channels). "same" gives extent * stride outputs, "valid"
+    extent * stride + max(reach - stride, 0) where a kernel reaches (size - 1) * dilation + 1 far;
+    explicit margins are cut off what "valid" gives. Keras's `output_padding` and `groups` are not
+    there.
+    """
+
+    sample = dict(args=(3, 3), kwargs=dict(strides=2, padding="same"), input=(2, 3, 2, 2))
+
+    def _kernel_shape(self, channels: int) -> tuple[int, ...]:
+        if self.groups != 1:
+            raise ArgumentError("Conv2DTranspose has no groups", mend="groups=1")
+        return (*self.kernel_size, self.filters, channels)
+
+    def _channels(self) -> int:
+        return self.kernel.shape[-1]
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        spread = contract(x, self.kernel, spec="nhwc,ijoc->nhwijo")
+        reach = spans(self.kernel_size, self.dilation_rate)
+        rows = list(zip(x.shape[1:3], self.strides, reach, strict=True))
+        covered = tuple((n - 1) * s + r for n, s, r in rows)
+        # What no kernel reaches, where it is shorter than the stride, still counts as output.
+        whole = tuple((n - 1) * s + max(r, s) for n, s, r in rows)
+        size, stride, dilation = self.kernel_size, self.strides, self.dilation_rate
+        y = unwindows(
+            spread, axes=(1, 2), extent=covered, size=size, stride=stride, dilation=dilation
+        )
+        y = pad(y, [(0, 0), *[(0, w - c) for w, c in zip(whole, covered, strict=True)], (0, 0)])
+        target = tuple(n * s for n, s, _ in rows)
+        (a, b), (c, d) = margins(self.padding, target, size, stride, dilation)
+        return y[:, a : whole[0] - b, c : whole[1] - d]

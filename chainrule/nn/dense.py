@@ -7,8 +7,7 @@ from typing import Any
 
 from chainrule.core.tensor import Tensor
 from chainrule.nn.activations import activate, activation_name
-from chainrule.nn.checks import needs_axes, needs_width, positive
-from chainrule.nn.initializers import find_initializer
+from chainrule.nn.checks import keep_rules, needs_axes, needs_width, positive
 from chainrule.nn.module import Module
 from chainrule.ops.linear import matmul
 
@@ -31,15 +30,25 @@ class Dense(Module):
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
         name: str | None = None,
     ):
         super().__init__(name)
         self.units = positive(units, "Dense: units")
         self.activation = activation_name(activation, "Dense")
         self.use_bias = bool(use_bias)
-        for given in (kernel_initializer, bias_initializer):
-            find_initializer(given, "Dense")
-        self.kernel_initializer, self.bias_initializer = kernel_initializer, bias_initializer
+        keep_rules(
+            self,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint,
+        )
 
     def build(self, shape: tuple[int, ...]) -> None:
         """The kernel for `shape[-1]` features."""

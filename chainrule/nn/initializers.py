@@ -16,6 +16,7 @@ import numpy as np
 
 from chainrule.core.errors import ArgumentError, UnknownNameError
 from chainrule.core.tensor import Tensor
+from chainrule.nn.draws import normal, truncated_normal
 from chainrule.ops.random import uniform
 
 Initializer = Callable[[Tensor, tuple[int, ...]], Any]
@@ -69,6 +70,99 @@ def lecun_uniform(key: Tensor, shape: tuple[int, ...]) -> Tensor:
     Source: LeCun, Bottou, Orr, Müller, "Efficient BackProp", 1998, equation 16.
     """
     return _spread(key, shape, math.sqrt(3 / max(fans(shape)[0], 1)))
+
+
+# How far a normal distribution cut at two deviations still spreads, in deviations.
+CUT_SPREAD = 0.87962566103423978
+
+
+def _bell(key: Tensor, shape: tuple[int, ...], variance: float) -> Tensor:
+    return truncated_normal(key, shape, 0.0, math.sqrt(variance) / CUT_SPREAD)
+
+
+@initializer
+def glorot_normal(key: Tensor, shape: tuple[int, ...]) -> Tensor:
+    r"""Normal, cut at two deviations, of variance $2 / (\text{fan}_{in} + \text{fan}_{out})$.
+
+    Source: as `glorot_uniform`, whose variance it has.
+    """
+    return _bell(key, shape, 2 / max(sum(fans(shape)), 1))
+
+
+@initializer
+def he_normal(key: Tensor, shape: tuple[int, ...]) -> Tensor:
+    r"""Normal, cut at two deviations, of variance $2 / \text{fan}_{in}$; see `he_uniform`."""
+    return _bell(key, shape, 2 / max(fans(shape)[0], 1))
+
+
+@initializer
+def lecun_normal(key: Tensor, shape: tuple[int, ...]) -> Tensor:
+    r"""Normal, cut at two deviations, of variance $1 / \text{fan}_{in}$; see `lecun_uniform`."""
+    return _bell(key, shape, 1 / max(fans(shape)[0], 1))
+
+
+@dataclass(frozen=True)
+class RandomUniform:
+    """Even from `minval` up to `maxval`."""
+
+    minval: float = -0.05
+    maxval: float = 0.05
+
+    def __call__(self, key: Tensor, shape: tuple[int, ...]) -> Tensor:
+        return uniform(key, shape, self.minval, self.maxval)
+
+
+@dataclass(frozen=True)
+class RandomNormal:
+    """Normal around `mean`."""
+
+    mean: float = 0.0
+    stddev: float = 0.05
+
+    def __call__(self, key: Tensor, shape: tuple[int, ...]) -> Tensor:
+        return normal(key, shape, self.mean, self.stddev)
+
+
+@dataclass(frozen=True)
+class TruncatedNormal:
+    """Normal around `mean`, of the numbers within two `stddev` of it."""
+
+    mean: float = 0.0
+    stddev: float = 0.05
+
+    def __call__(self, key: Tensor, shape: tuple[int, ...]) -> Tensor:
+        return truncated_normal(key, shape, self.mean, self.stddev)
+
+
+@dataclass(frozen=True)
+class Orthogonal:
+    r"""`gain` times a matrix whose shorter side is orthonormal: $Q$ of a normal matrix's $QR$.
+
+    A kernel of more axes counts as (all but the last, the last). The signs that make the diagonal
+    of $R$ positive spread $Q$ evenly over all orthogonal matrices.
+
+    Source: Saxe, McClelland, Ganguli, "Exact solutions to the nonlinear dynamics of learning in
+    deep linear neural networks", ICLR 2014.
+    """
+
+    gain: float = 1.0
+
+    def __call__(self, key: Tensor, shape: tuple[int, ...]) -> Tensor:
+        columns = shape[-1] if shape else 1
+        rows = math.prod(shape[:-1])
+        if rows * columns == 0:
+            return Tensor(np.zeros(shape, np.float32))
+        sides = max(rows, columns), min(rows, columns)
+        q, r = np.linalg.qr(normal(key, sides).numpy().astype(np.float64))
+        q = q * np.where(np.diag(r) < 0, -1.0, 1.0)
+        q = q if rows >= columns else q.T
+        return Tensor((self.gain * q).reshape(shape).astype(np.float32))
+
+
+INITIALIZERS["random_uniform"] = INITIALIZERS["uniform"] = RandomUniform()
+INITIALIZERS["random_normal"] = INITIALIZERS["normal"] = RandomNormal()
+INITIALIZERS["truncated_normal"] = TruncatedNormal()
+INITIALIZERS["orthogonal"] = Orthogonal()
 
 
 @initializer

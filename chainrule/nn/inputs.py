@@ -31,15 +31,21 @@ def shapes_of(x: Any) -> Any:
 
 
 def inputs_of(recording: Recording, shape: Any, dtype: Any) -> Any:
-    """Inputs of `recording` of the shapes that `shapes_of` would give; None stands for 1."""
+    """Inputs of `recording` of the shapes that `shapes_of` would give; None stands for 1.
+
+    `dtype` is one for all, or one for each, kept as the shapes are.
+    """
     if isinstance(shape, dict):
-        return {key: inputs_of(recording, part, dtype) for key, part in shape.items()}
+        dtypes = dtype if isinstance(dtype, dict) else dict.fromkeys(shape, dtype)
+        return {key: inputs_of(recording, part, dtypes[key]) for key, part in shape.items()}
     if isinstance(shape, int | str) or not hasattr(shape, "__iter__"):
         raise ArgumentError(
             f"build_for needs the shape of an input, got {shape!r}", mend="build_for(x.shape)"
         )
     extents = list(shape)
     if any(hasattr(part, "__iter__") for part in extents):
-        return tuple(inputs_of(recording, part, dtype) for part in extents)
+        each = dtype if isinstance(dtype, list | tuple) else [dtype] * len(extents)
+        rows = zip(extents, each, strict=True)
+        return tuple(inputs_of(recording, part, kind) for part, kind in rows)
     whole = tuple(1 if n is None else int(n) for n in extents)
     return recording.input(Tensor(np.broadcast_to(np.zeros((), dtype), whole)))

@@ -25,7 +25,16 @@ from chainrule.core.tree import flatten, register_tree, tree_map
 from chainrule.nn.initializers import find_initializer
 from chainrule.nn.inputs import inputs_of, shapes_of, tensors_of
 from chainrule.nn.names import check_name, snake_case
-from chainrule.nn.parts import freeze, held, join, named_tensors, outline, split, within
+from chainrule.nn.parts import (
+    check_static,
+    freeze,
+    held,
+    join,
+    named_tensors,
+    outline,
+    split,
+    within,
+)
 from chainrule.nn.randomness import initial_key
 from chainrule.ops.elementwise import cast
 
@@ -47,9 +56,10 @@ class ModuleType(type):
 class Module(metaclass=ModuleType):
     """A computation with parameters; a pytree of its parameters and states.
 
-    Subclasses write `call(self, x)` or `call(self, x, *, training=False)`, and where they have
-    parameters `build(self, shape)`. A layer of the library also carries `sample`, by which the
-    tests build and check it: `dict(args=..., kwargs=..., input=shape)`.
+    Subclasses write `call(self, x)`, with `*, training=False` or `mask=None` after it where they
+    use them, and where they have parameters `build(self, shape)`. A layer of the library also
+    carries `sample`, by which the tests build and check it: `dict(args=..., kwargs=...,
+    input=shape)`, where several inputs have a list of shapes.
 
     >>> class Scale(Module):
     ...     def build(self, shape):
@@ -62,6 +72,7 @@ class Module(metaclass=ModuleType):
 
     __slots__ = ("__dict__", "__weakref__", "_built", "_copied", "_named", "_parts", "_ready")
     untracked: ClassVar[tuple[str, ...]] = ()  # attributes that are no part of the computation
+    takes_mask: ClassVar[bool] = False  # whether `call` has the argument `mask`
     takes_integers: ClassVar[bool] = False  # whether integer input means positions, not numbers
     _takes_training: ClassVar[bool] = False
     name: str
@@ -74,7 +85,8 @@ class Module(metaclass=ModuleType):
     def __init_subclass__(cls) -> None:
         if "build" in vars(cls):
             cls.build = _once(cls.build)  # type: ignore[method-assign]
-        cls._takes_training = "training" in inspect.signature(cls.call).parameters
+        options = inspect.signature(cls.call).parameters
+        cls._takes_training, cls.takes_mask = "training" in options, "mask" in options
         if "sample" in vars(cls):
             LAYERS[cls.__name__] = cls
 
@@ -95,24 +107,37 @@ class Module(metaclass=ModuleType):
 
     def call(self, *args: Any, **options: Any) -> Any:
         """The output for `x`, whose float arrays are Tensors of the parameters' dtype."""
-        raise NotImplementedError(f"{type(self).__name__} needs a method call(self, x)")
+        named = "; its forward must be named so" if hasattr(self, "forward") else ""
+        raise NotImplementedError(f"{type(self).__name__} needs a method call(self, x){named}")
 
-    def __call__(self, x: Any, *, training: bool = False) -> Any:
+    def compute_mask(self, x: Any, mask: Any = None) -> Any:
+        """The mask of the output for `x` with `mask`, (batch, time), True where a step counts.
+
+        None says that there is none. A layer whose output has other steps says so here.
+        """
+        return mask
+
+    def __call__(self, x: Any, *, training: bool = False, mask: Any = None) -> Any:
         """`call(x)`, after building on the first call; errors name the layer."""
         if not isinstance(training, bool | np.bool_):
             raise ArgumentError(
                 f"{self.name}: training must be True or False, got {type(training).__name__}",
                 mend='inside jit, name it: cr.jit(fn, static=("training",))',
             )
+        options = {"training": bool(training)} if self._takes_training else {}
+        if mask is not None:
+            if not self.takes_mask:
+                raise ArgumentError(f"{self.name}: {type(self).__name__} takes no mask")
+            options["mask"] = tensors_of(mask)
         depth = getattr(_local, "depth", 0)
         _local.depth = depth + 1
         try:
             with layer_scope(self.name) if depth else nullcontext():
-                return self._run(x, bool(training), depth == 0)
+                return self._run(x, options, depth == 0)
         finally:
             _local.depth = depth
 
-    def _run(self, x: Any, training: bool, outermost: bool) -> Any:
+    def _run(self, x: Any, options: dict[str, Any], outermost: bool) -> Any:
         try:
             x = tensors_of(x)
             if not self._built:
@@ -121,8 +146,7 @@ class Module(metaclass=ModuleType):
             # in errors, in named_parameters and in the keys of its random numbers.
             alone = outermost and not self._has_children()
             with layer_scope(self.name) if alone else nullcontext():
-                x = self._cast(x, outermost)
-                return self.call(x, training=training) if self._takes_training else self.call(x)
+                return self.call(self._cast(x, outermost), **options)
         except ChainruleError as error:
             path = layer_path() or ("" if self._has_children() else self.name)
             if path and not error.message.startswith((f"{path}: ", f"{path}/")):
@@ -150,11 +174,14 @@ class Module(metaclass=ModuleType):
         kinds = "f" if model or self.takes_integers else "fiub"
         return tree_map(lambda t: cast(t, dtype) if t.dtype.kind in kinds else t, x)
 
-    def build_for(self, shape: Any, dtype: Any = "float32") -> Self:
+    def build_for(self, shape: Any, dtype: Any = None) -> Self:
         """This module, built for input of `shape` (the batch included) without any computing.
 
-        Several inputs have a dict or a list of shapes, as they have one of arrays.
+        Several inputs have a dict or a list of shapes, as they have one of arrays. `dtype` is
+        float32, or int64 where a layer reads positions; or one for each input.
         """
+        if dtype is None:
+            dtype = "int64" if self.reads_positions() else "float32"
         with Recording(concrete=False) as recording:
             self(inputs_of(recording, shape, dtype))
         return self
@@ -207,6 +234,10 @@ class Module(metaclass=ModuleType):
         """Whether this module and all below it have their parameters."""
         return self._built and all(child.built for child in self._children())
 
+    def reads_positions(self) -> bool:
+        """Whether some layer takes integers as positions, so that they must stay integers."""
+        return self.takes_integers or any(child.reads_positions() for child in self._children())
+
     def _children(self) -> Iterable[Module]:
         return (part for _, part in held(self) if isinstance(part, Module))
 
@@ -243,7 +274,7 @@ class Module(metaclass=ModuleType):
                 if isinstance(part, Module):
                     part.suggest_name(name + suffix)
         else:
-            _check_static(self.name, name, value)
+            check_static(self.name, name, value)
         if bool(parts) != (name in self._parts):
             others = tuple(other for other in self._parts if other != name)
             self._parts = (*others, name) if parts else others
@@ -279,19 +310,3 @@ def _once(build: Callable[..., None]) -> Callable[..., None]:
 
 
 register_tree(Module, split, lambda layout, leaves: join(layout, leaves))
-
-
-def _check_static(who: str, name: str, value: Any) -> None:
-    if isinstance(value, np.ndarray):
-        raise ArgumentError(
-            f"{who}.{name}: an array is neither a parameter nor configuration",
-            mend="cr.Tensor(array) to train it, cr.State(array) to keep it",
-        )
-    try:
-        hash(value)
-    except TypeError:
-        raise ArgumentError(
-            f"{who}.{name}: configuration must be hashable, since jit compiles for it; got "
-            f"{type(value).__name__}",
-            mend="a tuple; or list the name in the class's `untracked`",
-        ) from None

@@ -188,6 +188,23 @@ def freeze(value: Any) -> Any:
     return value
 
 
+def check_static(who: str, name: str, value: Any) -> None:
+    """ArgumentError unless `value` can be configuration: it must be hashable, and no array."""
+    if isinstance(value, np.ndarray):
+        raise ArgumentError(
+            f"{who}.{name}: an array is neither a parameter nor configuration",
+            mend="cr.Tensor(array) to train it, cr.State(array) to keep it",
+        )
+    try:
+        hash(value)
+    except TypeError:
+        raise ArgumentError(
+            f"{who}.{name}: configuration must be hashable, since jit compiles for it; got "
+            f"{type(value).__name__}",
+            mend="a tuple; or list the name in the class's `untracked`",
+        ) from None
+
+
 def outline(module: Any) -> str:
     """`module` as a tree, a layer a line: its name, its arguments, its tensors' shapes."""
     rows: list[str] = []

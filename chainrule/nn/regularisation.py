@@ -1,13 +1,23 @@
-"""Layers that are there for training alone. Read next: `losses.py`."""
+"""Layers that are there for training alone. Read next: `embedding.py`."""
 
 from __future__ import annotations
 
-from chainrule.core.errors import ArgumentError
+from typing import Any
+
 from chainrule.core.tensor import Tensor
+from chainrule.nn.checks import above_zero, needs_axes, rate_below_one
+from chainrule.nn.draws import normal
 from chainrule.nn.module import Module
 from chainrule.nn.randomness import layer_key
-from chainrule.ops.elementwise import multiply, where
+from chainrule.nn.sliding import AXES
+from chainrule.ops.elementwise import cast, multiply, where
 from chainrule.ops.random import bernoulli
+
+
+def drop(x: Tensor, rate: float, shape: tuple[int, ...] | None = None) -> Tensor:
+    """`x` scaled by 1 / (1 - rate), and 0 where a mask of `shape` (x's own when None) says."""
+    keep = bernoulli(layer_key(), 1 - rate, x.shape if shape is None else shape)
+    return where(keep, multiply(x, 1 / (1 - rate)), 0.0)
 
 
 class Dropout(Module):
@@ -23,16 +33,44 @@ class Dropout(Module):
 
     def __init__(self, rate: float, name: str | None = None):
         super().__init__(name)
-        if not isinstance(rate, int | float) or not 0 <= rate < 1:
-            raise ArgumentError(
-                f"Dropout: rate must lie in 0..1, below 1, got {rate!r}",
-                mend="Dropout(0.5) drops half of the elements",
-            )
-        self.rate = float(rate)
+        self.rate = rate_below_one(rate, "Dropout")
 
     def call(self, x: Tensor, *, training: bool = False) -> Tensor:
         """An output of the input's shape; ArgumentError in training outside `random_scope`."""
-        if not training or self.rate == 0:
+        return drop(x, self.rate) if training and self.rate else x
+
+
+class SpatialDropout2D(Module):
+    """As `Dropout`, but of whole channels of an image: neighbouring pixels tell the same.
+
+    Source: Tompson et al., "Efficient Object Localization Using Convolutional Networks", 2015.
+    """
+
+    sample = dict(args=(0.4,), input=(2, 3, 2, 6))
+
+    def __init__(self, rate: float, name: str | None = None):
+        super().__init__(name)
+        self.rate = rate_below_one(rate, "SpatialDropout2D")
+
+    def call(self, x: Tensor, *, training: bool = False) -> Tensor:
+        """An output of the input's shape; ArgumentError in training outside `random_scope`."""
+        needs_axes(self, x.shape, AXES[1], 4, more=False)
+        if not training or not self.rate:
             return x
-        keep = bernoulli(layer_key(), 1 - self.rate, x.shape)
-        return where(keep, multiply(x, 1 / (1 - self.rate)), 0.0)
+        return drop(x, self.rate, (x.shape[0], 1, 1, x.shape[3]))
+
+
+class GaussianNoise(Module):
+    """In training each element plus a normal number of mean 0 and deviation `stddev`."""
+
+    sample = dict(args=(0.3,), input=(4, 6))
+
+    def __init__(self, stddev: float, name: str | None = None):
+        super().__init__(name)
+        self.stddev = above_zero(stddev, "GaussianNoise: stddev")
+
+    def call(self, x: Any, *, training: bool = False) -> Tensor:
+        """An output of the input's shape; ArgumentError in training outside `random_scope`."""
+        if not training:
+            return x
+        return x + cast(normal(layer_key(), x.shape, 0.0, self.stddev), x.dtype)

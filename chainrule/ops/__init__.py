@@ -6,14 +6,22 @@ from typing import Any
 
 from chainrule.core.tensor import Tensor
 from chainrule.ops import (
+    angles,
     composite,
+    cumulate,
     elementwise,
     index,
+    indexing,
+    linalg,
     linear,
     logic,
     move,
+    numpy_functions,
+    order,
     random,
     reduce,
+    rounding,
+    smooth,
     window,
 )
 
@@ -46,7 +54,7 @@ _operators = {
     "__or__": lambda x, z: logic.logical_or(x, z),
     "__invert__": lambda x: logic.logical_not(x),
     "__eq__": lambda x, z: elementwise.equal(x, z),
-    "__getitem__": move.getitem,
+    "__getitem__": indexing.getitem,
     "sum": reduce.sum,
     "max": reduce.max,
     "min": composite.min,
@@ -55,6 +63,8 @@ _operators = {
     "transpose": move.transpose,
     "astype": elementwise.cast,
     "T": property(move.transpose),
+    "__array_ufunc__": numpy_functions.array_ufunc,
+    "__array_function__": numpy_functions.array_function,
 }
 
 for _name, _method in _operators.items():

@@ -1,15 +1,20 @@
-r"""exp, log, tanh, sigmoid and power from a few primitives of a kernel builder.
+r"""exp, log, tanh, power and their kin from a few primitives of a kernel builder.
 
-Measured in float32: exp and log within 1 ulp, tanh and sigmoid within 2.2.
+Measured in float32: exp and log within 1 ulp, tanh and sigmoid within 2.2. What is marked
+`in_double` works in float64 whatever comes in, so its float32 result is within 1 ulp.
 
 Each is written once and serves every builder: machine code, readable text, cost. `x` is a
-builder value; the number of terms follows its dtype. Read next: `reduce.py`.
+builder value; the number of terms follows its dtype. Read next: `approximate_angles.py`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
+
+import numpy as np
 
 LOG2 = math.log(2.0)
 FORMAT = {  # mantissa bits, exponent bias, integer beside it
@@ -22,6 +27,8 @@ LOG2_PARTS = {  # a head whose product with a whole exponent is exact, and the r
 }
 EXP_TERMS = {"float32": 7, "float64": 13}
 LOG_TERMS = {"float32": 5, "float64": 11}
+LARGE = 2.0**28  # its square hides a 1 in float64
+ERF_TAIL_TERMS = 24
 EXP_RANGE = {"float32": (-104.0, 89.0), "float64": (-746.0, 710.0)}
 
 
@@ -124,3 +131,129 @@ def power(k: Any, x: Any, z: Any) -> Any:
     sign = k.select(k.equal(a, 0.0), 1.0 / a, a)  # -0.0 counts as below 0
     y = k.select(k.less(sign, 0.0), below, y)
     return k.convert(k.select(k.equal(b, 0.0), one, y), x.dtype)
+
+
+def in_double(body: Callable[..., Any]) -> Callable[..., Any]:
+    """`body` computed in float64, and rounded to the dtype of its first input at the end."""
+
+    @wraps(body)
+    def wide(k: Any, *inputs: Any) -> Any:
+        return k.convert(body(k, *[k.convert(x, "float64") for x in inputs]), inputs[0].dtype)
+
+    return wide
+
+
+def polynomial(k: Any, x: Any, coefficients: list[float]) -> Any:
+    """c[0] + c[1] x + c[2] x^2 + ... by Horner's rule."""
+    total = k.constant(coefficients[-1], x.dtype)
+    for c in reversed(coefficients[:-1]):
+        total = k.fma(total, x, c)
+    return total
+
+
+def size(k: Any, x: Any) -> Any:
+    """|x|."""
+    return k.max(x, -x)
+
+
+def with_sign(k: Any, y: Any, x: Any) -> Any:
+    """`y` with its sign turned where x < 0, and x itself where that is 0."""
+    return k.select(k.equal(x, 0.0), x, k.select(k.less(x, 0.0), -y, y))
+
+
+def _expm1(k: Any, x: Any) -> Any:
+    """exp(x) - 1 of any size."""
+    near = k.max(k.min(x, 1.0), -1.0)
+    y = k.select(k.less(size(k, x), 1.0), expm1(k, near), exp(k, x) - 1.0)
+    return k.select(k.equal(x, 0.0), x, y)
+
+
+def _log1p(k: Any, x: Any) -> Any:
+    """log(1 + x): what 1 + x lost is made good by the slope of the logarithm (Kahan)."""
+    u = 1.0 + x
+    y = log(k, u) * (x / (u - 1.0))
+    y = k.select(k.equal(u, 1.0), x, y)
+    return k.select(k.equal(u, math.inf), u, y)
+
+
+whole_expm1 = in_double(_expm1)
+log1p = in_double(_log1p)
+
+
+@in_double
+def logaddexp(k: Any, x: Any, z: Any) -> Any:
+    """max(x, z) + log(1 + exp(-|x - z|)); x + log 2 where they are equal, be it inf."""
+    gap = size(k, x - z)
+    y = k.max(x, z) + _log1p(k, exp(k, -gap))
+    return k.select(k.equal(x, z), x + LOG2, y)
+
+
+@in_double
+def sinh(k: Any, x: Any) -> Any:
+    """(e + e/(e + 1))/2 with e = exp(|x|) - 1; for large x exp(x/2)^2/2, which overflows last."""
+    a = size(k, x)
+    e = _expm1(k, k.min(a, 22.0))
+    half = exp(k, a * 0.5)
+    y = k.select(k.less(a, 22.0), 0.5 * (e + e / (e + 1.0)), (0.5 * half) * half)
+    return with_sign(k, y, x)
+
+
+@in_double
+def cosh(k: Any, x: Any) -> Any:
+    """(h^2 + 1/h^2)/2 with h = exp(|x|/2)."""
+    half = exp(k, size(k, x) * 0.5)
+    return (0.5 * half) * half + 0.5 / half / half
+
+
+@in_double
+def arcsinh(k: Any, x: Any) -> Any:
+    """log1p(a + a^2/(1 + sqrt(1 + a^2))) of a = |x|, log(2a) where a^2 hides the 1."""
+    a = size(k, x)
+    square = k.min(a, LARGE) * k.min(a, LARGE)
+    near = _log1p(k, a + square / (1.0 + k.sqrt(1.0 + square)))
+    return with_sign(k, k.select(k.less(a, LARGE), near, log(k, a) + LOG2), x)
+
+
+@in_double
+def arccosh(k: Any, x: Any) -> Any:
+    """log1p(t + sqrt(t (t + 2))) of t = x - 1; NaN below 1."""
+    t = x - 1.0
+    y = k.select(k.less(x, LARGE), _log1p(k, t + k.sqrt(t * (t + 2.0))), log(k, x) + LOG2)
+    return k.select(k.less(x, 1.0), math.nan, y)
+
+
+@in_double
+def arctanh(k: Any, x: Any) -> Any:
+    """log1p(2a/(1 - a))/2 of a = |x|; NaN beyond 1."""
+    a = size(k, x)
+    y = 0.5 * _log1p(k, 2.0 * a / (1.0 - a))
+    return with_sign(k, k.select(k.less(k.constant(1.0, a.dtype), a), math.nan, y), x)
+
+
+def _tail_of_erf() -> list[float]:
+    """Powers of s, |s| <= 1, that sum to exp(a^2) (1 - erf(a)) for a = 8/(s + 5/3) - 2 in 1..10.
+
+    Interpolated from the math library's erfc, where that is a normal number.
+    """
+    points = np.polynomial.chebyshev.chebpts1(ERF_TAIL_TERMS)
+    ends = [8.0 / (s + 5.0 / 3.0) - 2.0 for s in points]
+    values = [math.exp(a * a) * math.erfc(a) for a in ends]
+    fit = np.polynomial.chebyshev.chebfit(points, values, ERF_TAIL_TERMS - 1)
+    return [float(c) for c in np.polynomial.chebyshev.cheb2poly(fit)]
+
+
+ERF_SERIES = [
+    2.0 / math.sqrt(math.pi) * (-1.0) ** q / (math.factorial(q) * (2 * q + 1)) for q in range(19)
+]
+ERF_TAIL = _tail_of_erf()
+
+
+@in_double
+def erf(k: Any, x: Any) -> Any:
+    """Its Taylor sum below 1; 1 - exp(-a^2) p(1/(a + 2)) of a = |x| above; 1 from 6 on."""
+    a = k.min(size(k, x), 6.0)
+    near = k.min(a, 1.0)
+    inner = near * polynomial(k, near * near, ERF_SERIES)
+    s = 8.0 / (k.max(a, 1.0) + 2.0) - 5.0 / 3.0
+    outer = 1.0 - exp(k, -(a * a)) * polynomial(k, s, ERF_TAIL)
+    return with_sign(k, k.select(k.less(a, 1.0), inner, outer), x)

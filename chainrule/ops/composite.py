@@ -5,11 +5,13 @@ Read next: `chainrule/grad/reverse.py`.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from chainrule.core.errors import ShapeError
 from chainrule.core.tensor import Tensor, as_tensor
 from chainrule.ops.elementwise import exp, less, log, negative, stop_gradient, where
-from chainrule.ops.reduce import Axes, max, mean, sum
+from chainrule.ops.reduce import Axes, max, mean, normal_axes, sum
 
 
 def min(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
@@ -17,10 +19,20 @@ def min(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     return negative(max(negative(as_tensor(x)), axis, keepdims))
 
 
-def var(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The mean squared distance from the mean along `axis` (divided by n, not n - 1)."""
-    centred = as_tensor(x) - mean(x, axis, keepdims=True)
-    return mean(centred * centred, axis, keepdims)
+def var(x: Any, axis: Axes = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
+    """The mean squared distance from the mean along `axis`, divided by n - `correction`.
+
+    ShapeError unless there are more than `correction` elements.
+    """
+    x = as_tensor(x)
+    centred = x - mean(x, axis, keepdims=True)
+    squares = mean(centred * centred, axis, keepdims)
+    if not correction:
+        return squares
+    count = math.prod(x.shape[a] for a in normal_axes(axis, x.ndim))
+    if count <= correction:
+        raise ShapeError(f"the variance of {count} elements with correction {correction}")
+    return squares * (count / (count - correction))
 
 
 def log_softmax(x: Any, axis: int = -1) -> Tensor:

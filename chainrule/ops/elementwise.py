@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.dtypes import DTYPES, as_dtype, is_float, scalar_fits
-from chainrule.core.errors import DtypeError, ShapeError
+from chainrule.core.errors import ArgumentError, DtypeError, ShapeError
 from chainrule.core.op import NO_GRADIENT, Op, Sample, Spec, register, sample
 from chainrule.core.recording import literal
 from chainrule.core.tensor import Tensor, as_tensor
@@ -35,6 +35,7 @@ def elementwise(
     conditions: int = 0,
     domain: tuple[float, float] = (-2.0, 2.0),
     samples: Sequence[Sample] = (),
+    exact_below: float = np.inf,
     doc: str = "",
 ) -> Op:
     """Register an elementwise op.
@@ -71,6 +72,7 @@ def elementwise(
             deriv=deriv,
             body=body,
             domain=domain,
+            exact_below=exact_below,
             samples=samples or (sample(*[(2, 3)] * arity), sample(*[(1, 3), (2, 1)][:arity])),
             prepare=lambda op, args: together(op, args, conditions),
             doc=doc,
@@ -84,6 +86,8 @@ def together(op: Op, args: Sequence[Any], conditions: int = 0) -> list[Tensor]:
     Python numbers take the dtype of the tensors beside them. DtypeError where two tensors
     differ, ShapeError where shapes do not broadcast.
     """
+    if len(args) != len(op.samples[0].args):
+        raise ArgumentError(f"{op.name} takes {len(op.samples[0].args)} tensors, got {len(args)}")
     tensors = [None if isinstance(x, bool | int | float) else as_tensor(x) for x in args]
     dtype = _meet(op, args[conditions:], tensors[conditions:])
     shapes = [() if t is None else t.shape for t in tensors]
@@ -252,7 +256,7 @@ absolute = elementwise(
     r"\left|#1\right|",
     ref=np.abs,
     deriv=lambda x, y: where(greater(x, 0), 1, where(less(x, 0), -1, 0, like=x)),  # 0 at 0
-    body=lambda k, x: k.max(x, -x),
+    body=lambda k, x: k.select(k.less(0, x), x, 0 - x),  # 0 - x is +0.0 for either zero
 )
 
 maximum = elementwise(

@@ -231,59 +231,33 @@ def pad(x: Any, width: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
     return pad_op(x, low=low, high=high, gap=(0,) * x.ndim, value=value)
 
 
-def expand_dims(x: Any, axis: int = 0) -> Tensor:
-    """A new axis of extent 1 at `axis`."""
+def _infer_flip(x: Any, axes: tuple[int, ...]) -> Spec:
+    if any(not 0 <= a < len(x.shape) for a in axes):
+        raise ShapeError(f"flip along {axes} of shape {x.shape}: no such axes")
+    return Spec(tuple(x.shape), x.dtype)
+
+
+flip_op: Op = movement(
+    "flip",
+    r"\mathrm{flip}(#1)",
+    ref=lambda x, axes: np.flip(x, axes),
+    infer=_infer_flip,
+    vjp=lambda g, y, x, axes: (flip_op(g, axes=axes),),
+    lower=lambda view, axes: view.flip(axes),
+    batch=lambda op, node, inputs, flags, size: op(
+        inputs[0], axes=tuple(a + 1 for a in node.attrs["axes"])
+    ),
+    samples=(sample((2, 3), axes=(1,)), sample((2, 3, 4), axes=(0, 2)), sample((40,), axes=(0,))),
+)
+
+
+def expand_dims(x: Any, axis: int | Sequence[int] = 0) -> Tensor:
+    """New axes of extent 1, which stand at `axis` in the result."""
     x = as_tensor(x)
-    at = normal_axis(axis, x.ndim + 1)
-    return reshape(x, (*x.shape[:at], 1, *x.shape[at:]))
-
-
-def getitem(x: Tensor, index: Any) -> Tensor:
-    """Basic indexing: integers, slices with steps >= 1, None and Ellipsis.
-
-    ArgumentError for anything else: `cr.take` reads by an array of positions.
-    """
-    parts = list(index) if isinstance(index, tuple) else [index]
-    given = sum(part is not None and part is not Ellipsis for part in parts)
-    if given > x.ndim:
-        raise ArgumentError(f"{given} indices for a tensor of shape {x.shape}")
-    at = next((i for i, part in enumerate(parts) if part is Ellipsis), len(parts))
-    parts[at : at + 1] = [slice(None)] * (x.ndim - given)
-    start, stop, step, shape = [], [], [], []
-    axis = 0
-    for part in parts:
-        if part is None:
-            shape.append(1)
-            continue
-        a, b, s, kept = _range(part, x.shape[axis], x.shape)
-        start.append(a)
-        stop.append(b)
-        step.append(s)
-        shape.extend([-(-(b - a) // s)] if kept else [])
-        axis += 1
-    return reshape(slice_op(x, start=tuple(start), stop=tuple(stop), step=tuple(step)), shape)
-
-
-def _range(part: Any, extent: int, shape: Shape) -> tuple[int, int, int, bool]:
-    if isinstance(part, slice):
-        a, b, s = part.indices(extent)
-        if s < 1:
-            raise ArgumentError(f"slices need steps >= 1, got {part}")
-        return a, max(a, b), s, True
-    if not _names_one(part):
-        raise ArgumentError(
-            f"an index is an integer, a slice, None or ..., got {part!r}",
-            mend="cr.take(x, positions, axis) reads by an array",
-        )
-    i = part.__index__()
-    if not -extent <= i < extent:
-        raise ArgumentError(f"index {i} is out of range for an axis of {extent} in {shape}")
-    return i % extent, i % extent + 1, 1, False
-
-
-def _names_one(part: Any) -> bool:
-    """Whether `part` is one integer; arrays and bools have `__index__` too."""
-    dtype = getattr(part, "dtype", None)
-    if dtype is not None:
-        return dtype.kind in "iu" and part.shape == ()
-    return hasattr(part, "__index__") and not isinstance(part, bool)
+    given: Any = [axis] if hasattr(axis, "__index__") else axis
+    ndim = x.ndim + len(given)
+    new = {normal_axis(a, ndim) for a in given}
+    if len(new) < len(given):
+        raise ArgumentError(f"expand_dims at {axis} names an axis twice")
+    rest = iter(x.shape)
+    return reshape(x, [1 if i in new else next(rest) for i in range(ndim)])

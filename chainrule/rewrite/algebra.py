@@ -116,9 +116,3 @@ def multiply_constants(node: Node, tensor: Callable) -> Tensor | None:
         return None
     value = node.op.ref(*[node.dtype.type(s.attrs["value"]) for s in node.inputs]).item()
     return literal(value=value, shape=node.shape, dtype=node.dtype.name)
-
-
-@rewrite_op("custom")
-def inline_custom(node: Node, tensor: Callable) -> Tensor | None:
-    """custom(x, fn) -> fn(x), once its gradient is taken"""
-    return node.attrs["fn"](*[tensor(source) for source in node.inputs])[0]

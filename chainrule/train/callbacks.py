@@ -36,6 +36,11 @@ class Callback:
             )
         self.stopping = (kind, reason)
 
+    @property
+    def each_batch(self) -> bool:
+        """Whether `on_train_batch_end` is to be called, which costs what the class says."""
+        return type(self).on_train_batch_end is not Callback.on_train_batch_end
+
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Before the first epoch."""
 
@@ -52,6 +57,19 @@ class Callback:
         """After a step; `logs` holds the means over the epoch so far."""
 
 
+def check_monitor(callback: Any, metrics: list[str]) -> None:
+    """An error unless what `callback` watches is among the `metrics` of this fit."""
+    name = callback.monitor
+    if name in metrics:
+        return
+    if name.startswith("val_") and name.removeprefix("val_") in metrics:
+        raise ArgumentError(
+            f"{type(callback).__name__} watches {name!r}, and this fit has no validation data",
+            mend=f"fit(..., validation_split=0.1), or monitor={name.removeprefix('val_')!r}",
+        )
+    raise UnknownNameError("quantity to monitor", name, metrics)
+
+
 class EarlyStopping(Callback):
     """Stop when `monitor` has not improved for `patience` epochs.
 
@@ -59,7 +77,7 @@ class EarlyStopping(Callback):
     accuracies). With `baseline`, only what is better than it resets the wait. Epochs before
     `start_from_epoch` are not looked at. `restore_best_weights` puts the weights of the best
     epoch back when the fit ends, whatever ended it. The rule is that of Keras's callback of
-    this name. UnknownNameError, before the first step, when nothing is called `monitor`.
+    this name. ArgumentError, before the first step, when nothing is called `monitor`.
     """
 
     def __init__(
@@ -86,8 +104,7 @@ class EarlyStopping(Callback):
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Forget an earlier fit."""
-        if self.monitor not in self.params["metrics"]:
-            raise UnknownNameError("quantity to monitor", self.monitor, self.params["metrics"])
+        check_monitor(self, self.params["metrics"])
         self.wait = 0
         self.stopped_epoch = 0
         self.best = -self.sign * math.inf
@@ -164,8 +181,7 @@ class Converged(Callback):
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Forget an earlier fit."""
-        if self.monitor not in self.params["metrics"]:
-            raise UnknownNameError("quantity to monitor", self.monitor, self.params["metrics"])
+        check_monitor(self, self.params["metrics"])
         self.still = 0
         self.before: float | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+RISING = ("accuracy", "acc", "auc", "precision", "recall", "f1_score", "r2_score", "r2")
 STOPS = ("epochs", "patience", "converged", "callback", "non-finite", "interrupted")
 
 
@@ -53,5 +54,5 @@ class History:
 
 
 def rises(name: str) -> bool:
-    """Whether more of the metric `name` is better: accuracies; all else is better when less."""
-    return name.endswith(("accuracy", "acc", "auc"))
+    """Whether more of the metric `name` is better: accuracies and scores; else less is."""
+    return name.endswith(RISING)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,15 +18,17 @@ import numpy as np
 from chainrule.core.errors import ArgumentError
 from chainrule.core.tensor import Tensor
 from chainrule.core.tree import flatten
-from chainrule.data.batches import batch_indices
 from chainrule.ops.random import fold_in, key
 from chainrule.train.callbacks import Callback
-from chainrule.train.examples import Examples
+from chainrule.train.examples import Batch, Examples
 from chainrule.train.history import History
 from chainrule.train.interrupt import Interrupt
-from chainrule.train.metrics import Totals
 from chainrule.train.progress import Silent
 from chainrule.train.steps import Steps
+from chainrule.train.stream import Stream
+from chainrule.train.totals import Totals
+
+KEYS_AT_ONCE = 256
 
 
 class Plan(NamedTuple):
@@ -45,7 +48,7 @@ class Progressed:
         self.state: Any = None
         self.epochs = 0
 
-    def state_for(self, optimizer: Any, params: list[Tensor]) -> Any:
+    def state_for(self, optimizer: Any, params: dict[str, Tensor]) -> Any:
         """The optimiser's state, a new one where there is none that fits."""
         fresh = optimizer.init(params)
         if self.state is not None and _alike(self.state, fresh):
@@ -65,11 +68,18 @@ def _is_known(leaf: Any) -> bool:
     return not isinstance(leaf, Tensor) or leaf.known
 
 
-def step_keys(seed: int, epoch: int, steps: int) -> np.ndarray:
-    """One random key for each step, a function of (seed, epoch, step) alone."""
+def step_keys(seed: int, epoch: int, steps: int, start: int = 0) -> np.ndarray:
+    """One random key for each step from `start`, a function of (seed, epoch, step) alone."""
     run = fold_in(fold_in(key(seed), "fit"), epoch)
     repeated = Tensor(np.tile(run.numpy(), (steps, 1)))
-    return fold_in(repeated, Tensor(np.arange(steps, dtype=np.uint32))).numpy()
+    return fold_in(repeated, Tensor(np.arange(start, start + steps, dtype=np.uint32))).numpy()
+
+
+def keys_of(seed: int, epoch: int, steps: int | None) -> Iterator[np.ndarray]:
+    """The keys of the steps of an epoch, however many there will be."""
+    size = steps or KEYS_AT_ONCE
+    for start in count(0, size):
+        yield from step_keys(seed, epoch, size, start)
 
 
 class Fit:
@@ -80,7 +90,7 @@ class Fit:
         model: Any,
         steps: Steps,
         plan: Plan,
-        examples: Examples,
+        examples: Examples | Stream,
         validate: Callable[[Callable[[], None]], dict[str, float]] | None,
         progressed: Progressed,
     ):
@@ -92,19 +102,16 @@ class Fit:
         self.progressed = progressed
         self.history = History()
         self.interrupt = Interrupt()
-        self.per_epoch = -(-len(examples) // plan.batch_size)
+        self.per_epoch = examples.steps(plan)
         self.params: list[Tensor] = []
-        self.state = progressed.state_for(steps.optimizer, steps.params)
+        self.state = progressed.state_for(steps.optimizer, steps.named(steps.params))
         self.ahead = False
         names = Totals(steps.metrics).names
         names = names + [f"val_{name}" for name in names] if validate else names
         told = {"epochs": plan.epochs, "steps": self.per_epoch, "metrics": names}
         for callback in plan.callbacks:
             callback.model, callback.params, callback.stopping = model, told, None
-        base = Callback.on_train_batch_end
-        self.watchers = [
-            each for each in plan.callbacks if type(each).on_train_batch_end is not base
-        ]
+        self.watchers = [each for each in plan.callbacks if each.each_batch]
 
     def run(self) -> History:
         """All epochs, or as many as it comes to."""
@@ -161,37 +168,41 @@ class Fit:
         model, plan, number = self.model, self.plan, self.progressed.epochs
         self.progressed.epochs += 1
         self.params = [Tensor(np.array(tensor.numpy())) for tensor in self.steps.params]
-        keys = step_keys(model.seed, number, self.per_epoch)
-        order = batch_indices(
-            len(self.examples), plan.batch_size, seed=model.seed, epoch=number, shuffle=plan.shuffle
-        )
-        totals, squares = Totals(self.steps.metrics), 0.0
-        for i, index in enumerate(order):
-            x, y = self.examples.batch(index)
-            loss, square, sums, counts = self._step(x, y, keys[i])
+        keys = keys_of(model.seed, number, self.per_epoch)
+        totals, squares, i = Totals(self.steps.metrics), 0.0, -1
+        for i, (batch, step_key) in enumerate(zip(self._batches(number), keys)):
+            loss, square, parts = self._step(batch, step_key)
             if not (math.isfinite(loss) and math.isfinite(square)):
-                self._not_finite(f"step {i + 1} of epoch {epoch + 1}", loss, (x, y, keys[i]))
+                self._not_finite(f"step {i + 1} of epoch {epoch + 1}", loss, (batch, step_key))
                 return None
             self.ahead = True
             self.history.steps += 1
             squares += square
-            totals.add([loss * len(x), *map(float, sums)], [len(x), *counts])
+            totals.add(loss, batch[3], parts)
             self.progress.step(i + 1, totals.means)
             if self.watchers and self._told_to_stop(i, totals):
                 return None
             self.interrupt.check()
         for callback in plan.callbacks:
-            callback.gradient_norm = math.sqrt(squares / len(order))
+            callback.gradient_norm = math.sqrt(squares / (i + 1))
         return totals.means()
 
-    def _step(self, x: Any, y: Any, step_key: Any) -> tuple[float, float, list, list]:
+    def _batches(self, number: int) -> Iterator[Batch]:
+        """The batches of epoch `number`; a thread that reads them ends with the epoch."""
+        batches = self.examples.epoch(self.plan, self.model.seed, number)
+        try:
+            yield from batches
+        finally:
+            getattr(batches, "close", lambda: None)()
+
+    def _step(self, batch: Batch, step_key: Any) -> tuple[float, float, list]:
         rate = learning_rate(self.steps.optimizer)
         with np.errstate(all="ignore"):  # what is not finite is looked at after the step
-            self.params, self.state, loss, square, sums, counts = self.steps.train(
-                self.params, self.state, x, y, step_key, rate
+            self.params, self.state, loss, square, parts = self.steps.train(
+                self.params, self.state, batch, step_key, rate
             )
         self.progressed.state = self.state
-        return loss.item(), square.item(), sums, counts
+        return loss.item(), square.item(), parts
 
     def _told_to_stop(self, batch: int, totals: Totals) -> bool:
         self._hand_back()
@@ -248,9 +259,12 @@ class Fit:
 
 
 def learning_rate(optimizer: Any) -> float | None:
-    """The optimiser's learning rate as it is now; ArgumentError when it is not a finite number."""
+    """The optimiser's learning rate as it is now, None for a schedule.
+
+    ArgumentError when it is not a finite number.
+    """
     rate = getattr(optimizer, "learning_rate", None)
-    if rate is None:
+    if rate is None or callable(rate):  # a schedule is computed inside the step
         return None
     number = isinstance(rate, int | float | np.number)
     if not number or not math.isfinite(rate):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,53 +17,26 @@ import numpy as np
 from chainrule.core.errors import ArgumentError, GradientError
 from chainrule.core.op import Shape
 from chainrule.core.recording import current
-from chainrule.data.batches import check_whole, split_validation
+from chainrule.data.batches import check_whole
 from chainrule.nn.module import Module
 from chainrule.nn.randomness import seeded
 from chainrule.train import weights
 from chainrule.train.callbacks import Callback
-from chainrule.train.examples import (
-    Examples,
-    check_arrays,
-    check_features,
-    check_pair,
-    float_dtype,
-    keeps_integers,
-)
+from chainrule.train.examples import Examples, check_arrays, float_dtype, keeps_integers
+from chainrule.train.given import Given, split_given
 from chainrule.train.history import History
-from chainrule.train.loop import Fit, Plan, Progressed
-from chainrule.train.metrics import Metric, Totals, find_metrics
+from chainrule.train.loop import Fit, Plan
+from chainrule.train.metrics import find_metrics
 from chainrule.train.objective import BATCH, Ending, Objective
-from chainrule.train.optim import find_optimizer
+from chainrule.train.optimizer import find_optimizer
 from chainrule.train.progress import find_progress
+from chainrule.train.setup import Setup
 from chainrule.train.steps import Steps
+from chainrule.train.stream import Stream
+from chainrule.train.totals import Totals
 
 EVALUATION_BATCH = 128
 _seeding = threading.local()
-
-
-class Setup:
-    """What `compile` set, and what was compiled since."""
-
-    def __init__(
-        self,
-        optimizer: Any = None,
-        objective: Objective | None = None,
-        metrics: Sequence[Metric] = (),
-    ):
-        self.optimizer = optimizer
-        self.objective = objective
-        self.metrics = metrics
-        self.steps: Steps | None = None
-        self.endings: dict[Shape, Ending] = {}
-        self.progressed = Progressed()
-        self.stop_training = False
-
-    def __deepcopy__(self, memo: dict) -> Setup:
-        """The same settings and progress; what was compiled belongs to the original's tensors."""
-        made = Setup(deepcopy(self.optimizer, memo), self.objective, self.metrics)
-        made.progressed = deepcopy(self.progressed, memo)
-        return made
 
 
 class Model(Module):
@@ -83,14 +55,14 @@ class Model(Module):
         check_whole("seed", seed, 0, 2**64 - 1)
         self.seed = seed
 
-    def __call__(self, x: Any, *, training: bool = False) -> Any:
+    def __call__(self, x: Any, *, training: bool = False, mask: Any = None) -> Any:
         """`call(x)`; the first builds, from the seed of the outermost model."""
         if getattr(_seeding, "inside", False):
-            return super().__call__(x, training=training)
+            return super().__call__(x, training=training, mask=mask)
         _seeding.inside = True
         try:
             with seeded(self.seed):
-                return super().__call__(x, training=training)
+                return super().__call__(x, training=training, mask=mask)
         finally:
             _seeding.inside = False
 
@@ -114,7 +86,7 @@ class Model(Module):
     def fit(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         *,
         batch_size: int = 32,
         epochs: int = 1,
@@ -123,13 +95,19 @@ class Model(Module):
         callbacks: Sequence[Callback] = (),
         shuffle: bool = True,
         verbose: Any = "auto",
+        sample_weight: Any = None,
+        class_weight: dict[Any, float] | None = None,
+        steps_per_epoch: int | None = None,
     ) -> History:
         """Train on `x` and `y`, `epochs` times over; see `History` for what comes back.
 
         Data is checked first, and nothing has changed when that raises. Values are cast to the
-        model's dtype and not scaled. `validation_data` is a pair (x, y); `validation_split` keeps
-        the last fraction of the examples for it. `verbose` is 0 (nothing), 1 (a bar), 2 (a line
-        for each epoch) or "auto"; all on stderr.
+        model's dtype and not scaled. Without `y`, `x` is an iterable of batches (x, y) or
+        (x, y, weights), as `Stream` says. `validation_data` is such a tuple or iterable;
+        `validation_split` keeps the last fraction of the examples for it. With weights, of
+        examples or classes or both, the loss is the weighted sum by the sum of the weights;
+        metrics are not weighted. `verbose` is 0 (nothing), 1 (a bar), 2 (a line for each epoch) or
+        "auto"; all on stderr.
 
         Another fit goes on where this one ended: the optimiser's state stays, and so does the
         count of epochs that shuffling depends on, so 2 and 3 epochs are 5. Ctrl-C ends the fit
@@ -138,24 +116,34 @@ class Model(Module):
         """
         setup = self._compiled("fit")
         plan = self._plan(batch_size, epochs, shuffle, callbacks, verbose)
-        (x, y), held_out = self._split_data(x, y, validation_data, validation_split)
-        steps, examples = self._examples(x, y)
+        given = Given(x, y, sample_weight, class_weight, steps_per_epoch)
+        feed, held_out = split_given(given, validation_data, validation_split)
+        steps, examples = self._examples(feed)
         validate = None
         if held_out is not None:
-            _, judged = self._examples(*held_out)
+            _, judged = self._examples(held_out)
             size = max(batch_size, EVALUATION_BATCH)
             validate = partial(self._evaluate, steps, judged, size)
         if not steps.params:
             raise ArgumentError(
-                f"{self.name} has no parameters to train", mend="a layer that has some, Dense(1)"
+                f"{self.name} has no parameters to train",
+                mend="a layer that has some, Dense(1), and that is not frozen",
             )
         setup.stop_training = False
         return Fit(self, steps, plan, examples, validate, setup.progressed).run()
 
-    def evaluate(self, x: Any, y: Any, *, batch_size: int = EVALUATION_BATCH) -> dict[str, float]:
-        """The loss and each metric over all examples, by name."""
+    def evaluate(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        batch_size: int = EVALUATION_BATCH,
+        sample_weight: Any = None,
+    ) -> dict[str, float]:
+        """The loss and each metric over all examples, by name; `x` and `y` are as in `fit`."""
         self._compiled("evaluate")
-        steps, examples = self._examples(*check_arrays(x, y))
+        feed, _ = split_given(Given(x, y, sample_weight), None, 0.0)
+        steps, examples = self._examples(feed)
         return self._evaluate(steps, examples, batch_size)
 
     def predict(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
@@ -165,7 +153,7 @@ class Model(Module):
         steps, ending = self._functions(x.shape[1:])
         examples = Examples(x, None, float_dtype(self), keeps_integers(self))
         found, at = None, 0
-        for part, _ in examples.batches(batch_size):
+        for part, *_ in examples.batches(batch_size):
             y = steps.predict(steps.params, part).numpy()
             if found is None:
                 found = np.empty((len(x), *ending.shape), y.dtype)
@@ -196,6 +184,11 @@ class Model(Module):
         return self._made().optimizer
 
     @property
+    def optimizer_state(self) -> Any:
+        """What the optimiser keeps, a pytree by the parameters' paths; None before a step."""
+        return self._made().progressed.state
+
+    @property
     def stop_training(self) -> bool:
         """Set it in a callback to end the fit; `Callback.stop` does so with a reason."""
         return self._made().stop_training
@@ -224,20 +217,6 @@ class Model(Module):
                 mend=f'model.compile("adam", loss="mse") before model.{what}(...)',
             )
         return self._setup
-
-    def _split_data(self, x: Any, y: Any, validation_data: Any, split: float) -> tuple[tuple, Any]:
-        """Checked (x, y) to train on, and to validate on where that was asked for."""
-        x, y = check_arrays(x, y)
-        if validation_data is not None:
-            if split:
-                raise ArgumentError("validation_data and validation_split were both given")
-            held_out = check_arrays(*check_pair("validation_data", validation_data))
-            check_features(held_out[0], x.shape[1:], "validation_data")
-            return (x, y), held_out
-        if not split:
-            return (x, y), None
-        train, test = split_validation(len(x), split)
-        return (x[train], y[train]), (x[test], y[test])
 
     def _plan(
         self, batch_size: int, epochs: int, shuffle: bool, callbacks: Any, verbose: Any
@@ -271,25 +250,32 @@ class Model(Module):
             setup.steps = Steps(self, setup.optimizer, objective, setup.metrics, logits)
         return setup.steps, ending
 
-    def _examples(self, x: np.ndarray, y: Any) -> tuple[Steps, Examples]:
-        """The compiled functions, and checked examples with targets that the loss can read."""
-        steps, ending = self._functions(x.shape[1:])
+    def _examples(self, feed: Examples | Stream) -> tuple[Steps, Examples | Stream]:
+        """The compiled functions, and `feed` with targets that the loss can read."""
+        features = feed.x.shape[1:] if isinstance(feed, Examples) else feed.features()
+        steps, ending = self._functions(features)
         objective, dtype = self._made().objective, float_dtype(self)
         assert objective is not None
-        targets = objective.targets(y, ending.shape, dtype)
-        return steps, Examples(x, targets, dtype, keeps_integers(self))
+
+        def convert(x: np.ndarray, y: Any) -> tuple[Any, np.dtype, bool]:
+            return objective.targets(y, ending.shape, dtype), dtype, keeps_integers(self)
+
+        if isinstance(feed, Stream):
+            feed.convert = convert
+            return steps, feed
+        return steps, Examples(feed.x, *convert(feed.x, feed.y), feed.weights)
 
     def _evaluate(
         self,
         steps: Steps,
-        examples: Examples,
+        examples: Examples | Stream,
         batch_size: int,
         check: Callable[[], None] = lambda: None,
     ) -> dict[str, float]:
         """`check` is called between batches, and may raise to stop."""
         totals = Totals(steps.metrics)
-        for x, y in examples.batches(batch_size):
-            loss, sums, counts = steps.test(steps.params, x, y)
-            totals.add([loss.item() * len(x), *map(float, sums)], [len(x), *counts])
+        for batch in examples.batches(batch_size):
+            loss, parts = steps.test(steps.params, batch)
+            totals.add(loss.item(), batch[3], parts)
             check()
         return totals.means()

@@ -17,11 +17,15 @@ from chainrule.core.op import Shape
 from chainrule.core.recording import Recording
 from chainrule.core.tensor import Tensor, as_tensor
 from chainrule.data.checks import check_labels, numbers, places
-from chainrule.nn.losses import LOSSES, Loss, takes_logits
+from chainrule.grad.vmap import vmap
+from chainrule.nn.losses import CHECKS, LOSSES, Loss, takes_logits
 from chainrule.nn.losses import loss as find_loss
+from chainrule.ops.move import expand_dims
+from chainrule.ops.reduce import sum
 
 SPARSE = "sparse_categorical_crossentropy"
-SHARES = ("binary_crossentropy", "categorical_crossentropy")  # targets lie in 0 .. 1
+SUMMED = ("categorical_crossentropy", "categorical_focal_crossentropy")  # targets sum to 1
+SHARES = ("binary_crossentropy", "binary_focal_crossentropy", *SUMMED)  # they lie in 0 .. 1
 BATCH = 2  # with a batch of 1, an output that lost the batch axis could not be told
 
 
@@ -84,8 +88,24 @@ class Objective:
             return takes_logits(self.function) and not ending.probabilities
         return bool(getattr(self.function, "from_logits", False))
 
-    def loss(self, y_true: Tensor, y_pred: Tensor, logits: bool) -> Tensor:
-        """The scalar loss; ShapeError when a user's function gives something else."""
+    def loss(
+        self, y_true: Any, y_pred: Tensor, logits: bool, weights: Any = None, total: Any = None
+    ) -> Tensor:
+        """The scalar loss; ShapeError when a user's function gives something else.
+
+        With `weights`, one for each example, it is the sum over the examples of weight times the
+        loss of that example alone, divided by `total`.
+        """
+        if weights is None:
+            return self._plain(y_true, y_pred, logits)
+
+        def alone(y_true: Any, y_pred: Any) -> Tensor:
+            return self._plain(expand_dims(y_true), expand_dims(y_pred), logits)
+
+        each: Any = vmap(alone)(y_true, y_pred)
+        return sum(each * weights) / total
+
+    def _plain(self, y_true: Any, y_pred: Tensor, logits: bool) -> Tensor:
         if self.by_name and takes_logits(self.function):
             value = self.function(y_true, y_pred, from_logits=logits)
         else:
@@ -108,6 +128,8 @@ class Objective:
             return self._labels(array, output)
         if not self.kind:
             return array.astype(dtype) if array.dtype.kind == "f" else array
+        if CHECKS[self.kind].targets == "classes":
+            return array  # of any range: they are compared with each other, not looked up
         array = self._shaped(array, output).astype(dtype)
         if self.kind in SHARES:
             self._check_shares(array)
@@ -153,7 +175,7 @@ class Objective:
                 f"{self.name} needs targets in 0 .. 1: {places('y', y, outside)}",
                 mend="(y + 1) / 2 for labels -1 and 1, a regression loss for real targets",
             )
-        if self.kind == "categorical_crossentropy":
+        if self.kind in SUMMED:
             apart = np.abs(y.sum(axis=-1) - 1) > 1e-3
             if apart.any():
                 raise DataError(

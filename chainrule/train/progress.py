@@ -22,7 +22,7 @@ REDRAW = 0.1  # seconds between updates of the bar; a small net's step takes les
 class Silent:
     """Shows nothing; what a fit tells any other progress."""
 
-    def __init__(self, epochs: int, steps: int):
+    def __init__(self, epochs: int, steps: int | None):
         self.epochs = epochs
         self.steps = steps
 

@@ -7,7 +7,7 @@ state, States), the latter only if the former is finite. Read next: `chainrule/t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,10 @@ from chainrule.core.recording import current, written
 from chainrule.core.tensor import State, Tensor
 from chainrule.core.tree import flatten, tree_map, unflatten
 from chainrule.grad.reverse import differentiable, value_and_grad
+from chainrule.nn.constraints import projections
+from chainrule.nn.parts import held
 from chainrule.nn.randomness import random_scope
+from chainrule.nn.regularizers import penalty
 from chainrule.ops.elementwise import isfinite, where
 from chainrule.ops.reduce import sum
 from chainrule.train.metrics import Metric
@@ -27,10 +30,11 @@ from chainrule.train.objective import Objective
 class Steps:
     """The compiled functions of one model of one structure, with its loss and metrics.
 
-    `train(params, state, x, y, key, rate)` gives (params, state, loss, sum of squares of all
-    gradients, metric sums, their counts); `test(params, x, y)` the last three and the loss;
-    `predict(params, x)` the output. `params` are the model's trainable tensors, each once;
-    `names` are their paths.
+    A batch is (x, y, weights or None, their total or the number of examples).
+    `train(params, state, batch, key, rate)` gives (params, state, loss, sum of squares of all
+    gradients, parts of each metric); `test(params, batch)` the loss and the last of these;
+    `predict(params, x)` the output. `params` are the tensors that are trained, each once;
+    `names` are their paths, by which the optimiser sees them.
     """
 
     def __init__(
@@ -43,10 +47,16 @@ class Steps:
     ):
         self.leaves, self.structure = flatten(model)
         unique = {id(leaf): leaf for leaf in self.leaves}
-        self.params = [leaf for leaf in unique.values() if differentiable(leaf)]
         self.states = [leaf for leaf in unique.values() if isinstance(leaf, State)]
         paths = {id(tensor): name for name, tensor in model.named_parameters().items()}
-        self.names = [paths[id(tensor)] for tensor in self.params]
+        named = {paths[i]: leaf for i, leaf in unique.items() if differentiable(leaf)}
+        trained = trained_paths(model, optimizer, named)
+        self.params = [named[path] for path in trained]
+        self.names = trained
+        bounds = projections(model)
+        self.bounds = {
+            path: bounds[id(named[path])] for path in trained if id(named[path]) in bounds
+        }
         self.optimizer = optimizer
         self.objective = objective
         self.metrics = metrics
@@ -66,25 +76,29 @@ class Steps:
         given = {id(old): new for old, new in zip(self.params, params, strict=True)}
         return unflatten(self.structure, [given.get(id(leaf), leaf) for leaf in self.leaves])
 
-    def loss_of(self, params: list, x: Any, y: Any, key: Any) -> tuple[Tensor, tuple]:
-        """(loss, (metric sums, counts)) in training, with the random numbers of `key`."""
+    def loss_of(self, params: list, batch: tuple, key: Any) -> tuple[Tensor, list]:
+        """(loss, the parts of each metric) in training, with the random numbers of `key`."""
+        model = self.model_of(params)
         with random_scope(key):
-            y_pred = self.model_of(params)(x, training=True)
-        return self._judge(y, y_pred)
+            y_pred = model(batch[0], training=True)
+        return self._judge(model, batch, y_pred)
 
-    def _judge(self, y: Any, y_pred: Tensor) -> tuple[Tensor, tuple]:
+    def _judge(self, model: Any, batch: tuple, y_pred: Tensor) -> tuple[Tensor, list]:
+        _, y, weights, total = batch
         assert self.objective is not None
-        loss = self.objective.loss(y, y_pred, self.logits)
-        totals = [metric.total(y, y_pred, self.logits) for metric in self.metrics]
-        return loss, ([total for total, _ in totals], [count for _, count in totals])
+        loss: Any = self.objective.loss(y, y_pred, self.logits, weights, total)
+        extra = penalty(model)
+        if extra is not None:
+            loss = loss + extra
+        return loss, [metric.parts(y, y_pred, self.logits) for metric in self.metrics]
 
-    def _train(self, params: list, state: Any, x: Any, y: Any, key: Any, rate: Any) -> tuple:
+    def _train(self, params: list, state: Any, batch: tuple, key: Any, rate: Any) -> tuple:
         old = [_now(each) for each in self.states]
         judged = value_and_grad(self.loss_of, has_aux=True)
-        (loss, (sums, counts)), grads = judged(params, x, y, key)
+        (loss, parts), grads = judged(params, batch, key)
         squares = squared_norm(grads)
         finite = where(isfinite(loss), isfinite(squares), isfinite(loss))
-        new_params, new_state = self.optimizer.update(params, grads, state, learning_rate=rate)
+        new_params, new_state = self._update(params, grads, state, rate, batch[3])
 
         def commit(new: Any, before: Any) -> Any:
             return before if new is before else where(finite, new, before)
@@ -94,25 +108,58 @@ class Steps:
             if after is not each:
                 each.renew(commit(after, before))
         new_params = [commit(new, before) for new, before in zip(new_params, params, strict=True)]
-        return new_params, tree_map(commit, new_state, state), loss, squares, sums, counts
+        return new_params, tree_map(commit, new_state, state), loss, squares, parts
 
-    def _test(self, params: list, x: Any, y: Any) -> tuple:
-        y_pred = self.model_of(params)(x, training=False)
-        loss, (sums, counts) = self._judge(y, y_pred)
-        return loss, sums, counts
+    def named(self, tensors: Sequence[Any]) -> dict[str, Any]:
+        """`tensors`, one for each of `params`, by their paths."""
+        return dict(zip(self.names, tensors, strict=True))
+
+    def _update(
+        self, params: list, grads: list, state: Any, rate: Any, total: Any
+    ) -> tuple[list, Any]:
+        weight = {"weight": total} if getattr(self.optimizer, "weighs", False) else {}
+        new, state = self.optimizer.update(
+            self.named(params), self.named(grads), state, learning_rate=rate, **weight
+        )
+        for name, project in self.bounds.items():
+            new[name] = project(new[name])
+        return [new[name] for name in self.names], state
+
+    def _test(self, params: list, batch: tuple) -> tuple:
+        model = self.model_of(params)
+        return self._judge(model, batch, model(batch[0], training=False))
 
     def _predict(self, params: list, x: Any) -> Tensor:
         return self.model_of(params)(x, training=False)
 
-    def find_nonfinite(self, params: list, x: Any, y: Any, key: Any) -> list[str]:
+    def find_nonfinite(self, params: list, batch: tuple, key: Any) -> list[str]:
         """Whose gradients are not finite, computed again in NumPy; no State is renewed."""
         kept = [each.numpy() for each in self.states]
         with np.errstate(all="ignore"):
-            _, grads = value_and_grad(self.loss_of, has_aux=True)(params, x, y, key)
+            _, grads = value_and_grad(self.loss_of, has_aux=True)(params, batch, key)
             bad = [not np.isfinite(squared_norm([g]).item()) for g in grads]
         for each, value in zip(self.states, kept, strict=True):
             each.assign(value)
         return [name for name, is_bad in zip(self.names, bad, strict=True) if is_bad]
+
+
+def trained_paths(model: Any, optimizer: Any, named: Mapping[str, Any]) -> list[str]:
+    """The paths that are not frozen: by `trainable = False` of a layer, or by the optimiser."""
+    frozen: set[int] = set()
+
+    def walk(part: Any, still: bool) -> None:
+        still = still or not getattr(part, "trainable", True)
+        for _, value in held(part):
+            if not isinstance(value, Tensor):
+                walk(value, still)
+            elif still:
+                frozen.add(id(value))
+
+    walk(model, False)
+    if hasattr(optimizer, "check_paths"):
+        optimizer.check_paths(list(named))
+    stays = getattr(optimizer, "stays", lambda path: False)
+    return [p for p, leaf in named.items() if id(leaf) not in frozen and not stays(p)]
 
 
 def squared_norm(grads: Sequence[Any]) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from chainrule.core.errors import ArgumentError, DtypeError, FileError, ShapeError
 from chainrule.core.tensor import Tensor
@@ -71,8 +71,9 @@ def save_weights(model: Any, path: str | os.PathLike) -> Path:
     arrays = {name: np.ascontiguousarray(a) for name, a in copy_weights(model).items()}
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        save_file(arrays, partial, metadata={"format": "np"})
-        with open(partial, "rb+") as file:
+        with open(partial, "wb") as file:  # not save_file, whose files only their owner can read
+            file.write(save(arrays, metadata={"format": "np"}))
+            file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:

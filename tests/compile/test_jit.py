@@ -190,3 +190,126 @@ def test_constants_as_outputs_and_as_operands():
     assert np.allclose(
         cr.jit(over_a_constant_image)(kernel), over_a_constant_image(kernel), rtol=1e-5, atol=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda x: cr.Tensor(np.asfortranarray(x) + 1),
+        lambda x: cr.Tensor(x.copy()).T * 1.5,
+        lambda x: cr.Tensor(x[:, ::2].copy())[:, 1:],
+    ],
+    ids=["Fortran order", "computed from a transpose", "a view"],
+)
+def test_donated_memory_in_another_order_is_not_written_in_place(made):
+    x = np.arange(20, dtype=np.float32).reshape(4, 5)
+    wanted = np.array(made(x) * 2)
+    assert np.array_equal(cr.jit(lambda p: p * 2, donate=("p",))(made(x)), wanted)
+
+
+def test_a_donated_tensor_padded_by_nothing_keeps_its_numbers():
+    x = np.ones((3, 4), np.float32)
+    same = cr.jit(lambda p: cr.pad(p, [(0, 0), (0, 0)]), donate=("p",))
+    assert np.array_equal(same(cr.Tensor(x.copy())), x)
+
+
+def test_a_donated_state_that_is_not_renewed_keeps_its_numbers():
+    state = cr.State(np.zeros(3, np.float32))
+    assert np.array_equal(cr.jit(lambda s: s + 1, donate=("s",))(state), np.ones(3))
+    assert np.array_equal(state, np.zeros(3))
+
+
+def test_an_error_of_numpy_in_a_call_leaves_donated_tensors_whole():
+    x = np.ones((3, 4), np.float32)
+    step = cr.jit(lambda p, table, ids: (p * 2, cr.take(table, ids)), donate=("p",))
+    p = cr.Tensor(x.copy())
+    with pytest.raises(cr.ArgumentError, match="99"):
+        step(p, x, np.array([99]))
+    assert np.array_equal(p, x)
+    assert np.array_equal(step(p, x, np.array([1]))[0], 2 * x)
+
+
+def test_static_values_that_are_equal_but_not_the_same():
+    f = cr.jit(lambda x, kind: x + len(repr(kind)), static=("kind",))
+    for kind in (1, 1.0, True, (1,), (1.0,), 0.0, -0.0):
+        assert f(np.zeros(1, np.float32), kind).item() == len(repr(kind))
+
+
+def test_one_state_given_twice_and_two_states():
+    def f(a, b):
+        a.renew(a + 1)
+        return b * 2
+
+    step = cr.jit(f)
+    both = cr.State(np.float32([0]))
+    assert step(both, both).item() == 2 and both.item() == 1
+    a, b = cr.State(np.float32([0])), cr.State(np.float32([7]))
+    assert (step(a, b).item(), a.item(), b.item()) == (14, 1, 7)
+
+
+def test_a_state_given_back_is_the_object_that_was_passed():
+    captured, state = cr.State(np.float32([5])), cr.State(np.float32([1]))
+
+    def f(s):
+        s.renew(s + 1)
+        return s, captured
+
+    step = cr.jit(f)
+    for other in (state, cr.State(np.float32([1]))):
+        found = step(other)
+        assert found[0] is other and found[1] is captured and other.item() == 2
+
+
+def test_a_call_that_raised_is_not_said_to_be_recorded_again():
+    calls = iter([1])
+
+    def g(x):
+        if next(calls, None):
+            raise ValueError
+        return x + 1
+
+    step = cr.jit(g)
+    with pytest.raises(ValueError):
+        step(np.ones(2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        step(np.ones(2))
+
+
+def test_a_donated_tensor_that_an_output_views_is_not_written_over():
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    f = cr.jit(lambda p: (p.T, p * 2, p.reshape(6)), donate=("p",))
+    turned, doubled, flat = f(cr.Tensor(x.copy()))
+    assert np.array_equal(turned, x.T) and np.array_equal(doubled, x * 2)
+    assert np.array_equal(flat, x.ravel())
+
+
+RATE = 2.0
+
+
+def scaled(x):
+    return x * RATE
+
+
+def test_a_number_read_by_a_helper_or_a_method_is_seen(monkeypatch):
+    x = np.ones(2, np.float32)
+    through_helper = cr.jit(lambda x: scaled(x))
+
+    class Layer:
+        width = 1
+
+        def __init__(self):
+            self.factor = 2.0
+
+        def apply(self, x):
+            return x * self.factor
+
+    layer = Layer()
+    method = cr.jit(layer.apply)
+    assert np.array_equal(through_helper(x), [2, 2]) and np.array_equal(method(x), [2, 2])
+    monkeypatch.setitem(globals(), "RATE", 3.0)
+    layer.factor = 4.0
+    with pytest.warns(UserWarning, match="recorded again"):
+        assert np.array_equal(through_helper(x), [3, 3])
+    with pytest.warns(UserWarning, match="recorded again"):
+        assert np.array_equal(method(x), [4, 4])

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.ops.random import uniform
+from chainrule.ops.window import windows
 
 EDGES = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-30, -1e-30]
 RANGES = {
@@ -145,3 +147,54 @@ def test_a_lesser_cpu_computes_the_same_training(mlp, python):
     here = mlp("float64").train(5)[0]
     there = eval(python(text, CHAINRULE_CPU="haswell"))
     assert np.allclose(here, there, rtol=1e-12)
+
+
+def test_random_bits_beside_a_reduction_and_of_a_key_that_is_a_view():
+    keys = np.random.default_rng(0).integers(0, 2**32, (2, 4)).astype(np.uint32)
+    x = np.ones((5, 7), np.float32)
+
+    def f(x, keys):
+        return cr.sum(x, axis=1) * uniform(keys[:, 1], (5,))
+
+    keys = cr.Tensor(keys)
+    assert np.array_equal(cr.jit(f)(x, keys), f(x, keys))
+
+
+def test_signs_of_zero_and_unsigned_numbers_of_abs_and_a_constant_nan():
+    for x in (np.float32([0.0, -0.0, -2, np.nan, -np.inf]), np.uint8([0, 5, 200])):
+        y = cr.jit(lambda x: abs(x))(x).numpy()
+        assert np.array_equal(y, np.abs(x), equal_nan=True) and not np.signbit(y[:3]).any()
+    assert np.isnan(cr.jit(lambda x: cr.maximum(x, np.nan))(np.ones(3, np.float32))).all()
+
+
+@pytest.mark.parametrize("spec", ["cxa,cbx->acb", "cxa,cbx->bac"])
+def test_a_transposed_product_of_operands_that_are_laid_out_first(spec):
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((3, 4, 5)), rng.standard_normal((3, 6, 4))
+    found = cr.jit(lambda a, b: cr.contract(a, b, spec=spec))(a, b)
+    np.testing.assert_allclose(found, np.einsum(spec, a, b), rtol=1e-12)
+
+
+def test_overlapping_windows_along_the_first_axis_add_up_on_any_number_of_threads():
+    rng = np.random.default_rng(0)
+    z, w = rng.standard_normal((200, 200)), rng.standard_normal((196, 196, 5, 5))
+
+    def f(z):
+        attrs = dict(axes=(0, 1), size=(5, 5), stride=(1, 1), dilation=(1, 1))
+        return cr.sum(windows(z, **attrs) * w)
+
+    wanted, step = cr.grad(f)(z), cr.jit(cr.grad(f))
+    for _ in range(20):
+        np.testing.assert_allclose(step(z), wanted, rtol=1e-9, atol=1e-12)
+
+
+def test_long_sums_keep_their_digits():
+    x = np.full(5_000_003, 0.1, np.float32)
+    assert np.isclose(float(cr.jit(cr.sum)(x)), x.astype(np.float64).sum(), rtol=3e-6)
+    tall = np.full((300_007, 3), 0.1, np.float32)
+    columns = cr.jit(lambda x: cr.sum(x, axis=0))(tall)
+    assert np.allclose(columns, tall.astype(np.float64).sum(0), rtol=3e-6)
+    deep = np.full((40, 50, 60, 5), 0.1, np.float32)
+    images = cr.jit(lambda x: cr.sum(x, axis=(0, 1, 2)))(deep)
+    assert np.allclose(images, deep.astype(np.float64).sum((0, 1, 2)), rtol=3e-6)
+    assert float(cr.jit(cr.max)(-x)) == np.float32(-0.1)

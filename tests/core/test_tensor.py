@@ -49,14 +49,14 @@ def test_integer_tensor_of_no_axes_is_an_index():
 
 
 @pytest.mark.parametrize(
-    "index", [[0, 1], np.array([0, 1]), cr.Tensor([0, 1]), X > 3, True, 1.0, "a"], ids=str
+    "index", [[0.5, 1.0], np.array(["a"]), True, np.bool_(True), 1.0, "a"], ids=str
 )
-def test_index_by_an_array_names_take(index):
-    with pytest.raises(cr.ArgumentError, match=r"an index is an integer, a slice[\s\S]*cr.take"):
+def test_index_of_another_kind_is_refused(index):
+    with pytest.raises(cr.ArgumentError, match="an index is an integer, a slice"):
         cr.Tensor(X)[index]
 
 
-@pytest.mark.parametrize("index", [2, -3, (0, 3), (0, 0, 0, 0), slice(None, None, -1)], ids=str)
+@pytest.mark.parametrize("index", [2, -3, (0, 3), (0, 0, 0, 0)], ids=str)
 def test_index_out_of_range_is_refused(index):
     with pytest.raises(cr.ArgumentError):
         cr.Tensor(X)[index]
@@ -153,7 +153,7 @@ def test_assign_renews_what_a_compiled_function_captured():
     assert scaled(2.0).numpy().tolist() == [6, 8]
 
 
-@pytest.mark.filterwarnings("ignore:scaled")
+@pytest.mark.filterwarnings("ignore:.*recorded again")
 def test_captured_name_bound_to_another_tensor_is_seen():
     w = cr.Tensor([1.0, 2.0])
     scaled = cr.jit(lambda x: x * w)
@@ -170,3 +170,11 @@ def test_assign_keeps_shape_and_dtype_and_stays_out_of_recordings():
         w.assign(np.ones(2))
     with cr.record(), pytest.raises(cr.GradientError, match="cannot be recorded"):
         w.assign([1.0, 2.0])
+
+
+def test_a_format_is_that_of_the_one_number():
+    x = cr.Tensor([0.25, 1.0])
+    assert f"{x[0]:.3f} {x[1]:g}" == "0.250 1"
+    assert f"{x}" == str(x)
+    with pytest.raises(cr.ShapeError, match="one element"):
+        f"{x:.3f}"

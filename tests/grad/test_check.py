@@ -49,6 +49,8 @@ def test_plain_numpy_and_given_gradients_will_do() -> None:
 
 def test_nan_is_wrong() -> None:
     assert not cr.check_gradient(cube, [X], against=lambda x: np.where(x > 1, np.nan, 3 * x * x))
+    outside = cr.check_gradient(lambda x: cr.sum(cr.log(x)), [-np.ones(3)])
+    assert not outside and "NaN: the gradient" in str(outside)
 
 
 def test_float32_arguments_are_checked_in_float64() -> None:
@@ -70,6 +72,7 @@ def test_trees_and_integers_go_along() -> None:
         (lambda x: x * 2, [X], None, "needs one float number"),
         (cube, [X], [X, X], "2 gradients were given for 1 float arrays"),
         (cube, [X], [X[:2]], r"shape \(2,\) for an array of \(3,\)"),
+        (cube, X, None, r"a list of fn's arguments, got ndarray[\s\S]*check_gradient\(fn, \[x\]\)"),
     ],
 )
 def test_what_cannot_be_checked_is_told(fn, args, against, text: str) -> None:

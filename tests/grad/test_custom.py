@@ -96,3 +96,24 @@ def test_a_pullback_that_does_not_fit_is_told(pullback, error, text: str) -> Non
     broken = cr.custom_gradient(lambda x: (x * 2, pullback))
     with pytest.raises(error, match=text):
         cr.grad(lambda x: cr.sum(broken(x)))(np.ones(3))
+
+
+@pytest.mark.parametrize("result", [lambda x: x, lambda x: (x, x), lambda x: (x,)])
+def test_a_function_without_a_pullback_is_told(result) -> None:
+    with pytest.raises(cr.GradientError, match=r"needs \(y, pullback\) from <lambda>"):
+        cr.grad(cr.custom_gradient(result))(2.0)
+
+
+@pytest.mark.parametrize("way", [lambda fn: fn, cr.jit])
+def test_what_a_custom_function_captures_is_read(way) -> None:
+    fixed = cr.Tensor(W)
+
+    def f(x, w):
+        @cr.custom_gradient
+        def product(x):
+            return x * w * fixed, lambda g: g * w
+
+        return cr.sum(product(x) * 2)
+
+    np.testing.assert_allclose(way(f)(X[0], W), np.sum(X[0] * W * W * 2))
+    np.testing.assert_allclose(way(cr.grad(f))(X[0], W), 2 * W)

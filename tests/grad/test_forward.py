@@ -68,3 +68,16 @@ def test_a_jacobian_by_vmap_of_tangents() -> None:
     x = rng.normal(size=4)
     columns = cr.vmap(lambda v: cr.jvp(lambda x: cr.tanh(x @ W), [x], [v])[1])(np.eye(4))
     np.testing.assert_allclose(columns, (1 - np.tanh(x @ W) ** 2) * W, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("primals", "tangents", "text"),
+    [
+        (np.ones(2), np.ones(2), "a tuple of primals"),
+        ((2,), (1.0,), "0 float primals and 1 tangents"),
+        ((2.0, 3.0), (1.0,), "2 float primals and 1 tangents"),
+    ],
+)
+def test_what_jvp_cannot_pair_is_told(primals, tangents, text: str) -> None:
+    with pytest.raises(cr.ArgumentError, match=text):
+        cr.jvp(lambda *xs: xs[0], primals, tangents)

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.nn.initializers import INITIALIZERS, constant, fans, find_initializer
+from chainrule.nn.draws import normal, quantile, truncated_normal
+from chainrule.nn.initializers import (
+    INITIALIZERS,
+    Orthogonal,
+    RandomNormal,
+    RandomUniform,
+    TruncatedNormal,
+    constant,
+    fans,
+    find_initializer,
+)
 
 
 @pytest.mark.parametrize("name", INITIALIZERS)
@@ -37,6 +48,67 @@ def test_uniform_ones_fill_their_range_evenly(name, limit):
     np.testing.assert_allclose(values.std(), limit / math.sqrt(3), rtol=0.01)
     np.testing.assert_allclose([values.min(), values.max()], [-limit, limit], rtol=0.01)
     assert abs(values.mean()) < 0.01 * limit
+
+
+@pytest.mark.parametrize(
+    ("name", "variance"),
+    [
+        ("glorot_normal", 2 / (27 * 40 + 27 * 50)),
+        ("he_normal", 2 / (27 * 40)),
+        ("lecun_normal", 1 / (27 * 40)),
+    ],
+)
+def test_normal_ones_have_their_variance_and_no_tails(name, variance):
+    values = find_initializer(name, "test")(cr.key(0), (9, 3, 40, 50)).numpy()
+    np.testing.assert_allclose(values.var(), variance, rtol=0.02)
+    assert np.abs(values).max() <= 2 * math.sqrt(variance) / 0.8796 * 1.0001
+    np.testing.assert_allclose(np.abs(values).max(), 2 * math.sqrt(variance) / 0.8796, rtol=0.01)
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (3, 2, 5, 4), (2, 9)])
+def test_orthogonal_ones_are(shape):
+    values = Orthogonal(2.0)(cr.key(3), shape).numpy().astype(np.float64)
+    w = values.reshape(-1, shape[-1]) / 2
+    inner = w.T @ w if w.shape[0] >= w.shape[1] else w @ w.T
+    np.testing.assert_allclose(inner, np.eye(len(inner)), atol=1e-5)
+
+
+def test_orthogonal_ones_lean_to_no_side():
+    draws = [Orthogonal()(cr.key(seed), (2, 2)).numpy() for seed in range(400)]
+    assert np.abs(np.mean(draws, 0)).max() < 0.15
+
+
+def test_draws_are_normal():
+    values = np.sort(normal(cr.key(4), (20_000,), 1.0, 3.0).numpy())
+    areas = np.array([NormalDist(1.0, 3.0).cdf(float(v)) for v in values])
+    gap = np.abs(areas - (np.arange(20_000) + 0.5) / 20_000).max()
+    assert gap < 1.95 / math.sqrt(20_000)  # Kolmogorov's bound at one in a thousand
+    cut = truncated_normal(cr.key(4), (20_000,), 1.0, 3.0).numpy()
+    assert -5 <= cut.min() < -4.9 and 6.9 < cut.max() <= 7
+    np.testing.assert_allclose(cut.std(), 3 * 0.8796, rtol=0.02)
+
+
+def test_quantiles_are_those_of_the_normal_distribution():
+    p = np.concatenate([np.linspace(-0.499, 0.499, 401), [0.5 - 2.0**-25, 2.0**-25 - 0.5]])
+    wanted = [NormalDist().inv_cdf(float(v) + 0.5) for v in p]
+    np.testing.assert_allclose(quantile(cr.Tensor(p)), wanted, rtol=1e-6, atol=1e-9)
+    compiled = cr.jit(lambda key: normal(key, (300,)))
+    np.testing.assert_allclose(compiled(cr.key(1)), normal(cr.key(1), (300,)), rtol=1e-4, atol=1e-6)
+
+
+def test_named_spreads_are_those_of_keras():
+    key = cr.key(2)
+    for name, made in [
+        ("random_uniform", RandomUniform(-0.05, 0.05)),
+        ("random_normal", RandomNormal(0.0, 0.05)),
+        ("truncated_normal", TruncatedNormal(0.0, 0.05)),
+        ("orthogonal", Orthogonal(1.0)),
+    ]:
+        assert find_initializer(name, "test") == made
+        np.testing.assert_array_equal(
+            made(key, (5, 4)), find_initializer(name, "test")(key, (5, 4))
+        )
+    np.testing.assert_allclose(RandomNormal(2.0, 0.1)(key, (5000,)).numpy().mean(), 2, atol=0.01)
 
 
 def test_fans_count_the_receptive_field():

@@ -161,7 +161,7 @@ def test_unknown_names_raise_their_own_error():
     for make in (
         lambda: nn.Dense(3, activation="swash"),
         lambda: nn.Conv2D(3, 2, kernel_initializer="he"),
-        lambda: nn.losses.loss("hinge"),
+        lambda: nn.losses.loss("hing"),
     ):
         with pytest.raises(cr.UnknownNameError, match="one of"):
             make()

@@ -9,31 +9,42 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule import nn
 from chainrule.nn import losses
 
 ROWS, CLASSES = 6, 4
 CASES = [
-    (name, options)
-    for name in losses.CHECKS
-    for options in (
+    (name, {**switch, **options})
+    for name, check in losses.CHECKS.items()
+    for switch in (
         [{"from_logits": False}, {"from_logits": True}]
         if losses.takes_logits(losses.LOSSES[name])
         else [{}]
     )
+    for options in ({}, *check.options)
 ]
 every_case = pytest.mark.parametrize(
-    ("name", "options"), CASES, ids=[f"{n}-{o.get('from_logits', '')}" for n, o in CASES]
+    ("name", "options"),
+    CASES,
+    ids=[f"{name}-{','.join(f'{k}={v}' for k, v in options.items())}" for name, options in CASES],
 )
+
+
+def kind_of_predictions(name: str, options: dict) -> str:
+    check = losses.CHECKS[name]
+    if check.predictions or options.get("from_logits") or check.targets == "values":
+        return check.predictions or "values"
+    return "flags" if check.targets == "flags" else "shares"
 
 
 def draw(name: str, options: dict) -> tuple[np.ndarray, np.ndarray]:
     """(targets, predictions) in float64; predictions are probabilities where logits are not."""
     rng = np.random.default_rng(4)
-    kind = losses.CHECKS[name].targets
     p = rng.normal(size=(ROWS, CLASSES))
-    if kind == "flags" and not options["from_logits"]:
+    kind = kind_of_predictions(name, options)
+    if kind == "flags":
         p = rng.uniform(0.05, 0.95, p.shape)
-    elif kind in ("shares", "classes") and not options["from_logits"]:
+    elif kind == "shares":
         p = rng.dirichlet(np.ones(CLASSES), ROWS)
     shares = rng.dirichlet(np.ones(CLASSES), ROWS)
     targets: dict[str, Any] = {
@@ -42,7 +53,7 @@ def draw(name: str, options: dict) -> tuple[np.ndarray, np.ndarray]:
         "shares": shares,
         "classes": rng.integers(0, CLASSES, ROWS),
     }
-    return targets[kind], p
+    return targets[losses.CHECKS[name].targets], p
 
 
 @every_case
@@ -72,19 +83,88 @@ def test_jit_equals_eager(name, options):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_extreme_predictions_stay_finite(name, options, dtype):
     y = draw(name, options)[0]
-    high = 1000.0 if options.get("from_logits", True) else 1.0
-    low = -1000.0 if options.get("from_logits", True) else 0.0
+    far = kind_of_predictions(name, options) == "values"
+    high, low = (1000.0, -1000.0) if far else (1.0, 0.0)
     rows = np.random.default_rng(2).permuted(np.tile([high, low, low, low], (ROWS, 1)), axis=1)
     loss, g = cr.value_and_grad(losses.LOSSES[name], argnums=1)(y, rows.astype(dtype), **options)
     assert np.isfinite(loss.item()) and np.isfinite(g.numpy()).all()
 
 
+every_case_apart = pytest.mark.parametrize(
+    ("name", "options"), [case for case in CASES if losses.CHECKS[case[0]].apart]
+)
+
+
+@every_case
+def test_weights_are_shares_of_the_examples_losses(name, options):
+    y, p = draw(name, options)
+    loss = losses.LOSSES[name]
+    weights = np.array([0.5, 0, 2, 1, 3, 0.25])
+    found = loss(y, p, weights=weights, **options).item()
+    if losses.CHECKS[name].apart:
+        each = [loss(y[i : i + 1], p[i : i + 1], **options).item() for i in range(ROWS)]
+        np.testing.assert_allclose(found, np.average(each, weights=weights), rtol=1e-12)
+    np.testing.assert_allclose(loss(y, p, weights=7 * weights, **options), found, rtol=1e-12)
+    same = loss(y, p, weights=np.ones((ROWS, 1)), **options)
+    np.testing.assert_allclose(same, loss(y, p, **options), rtol=1e-12)
+    assert loss(y, p, weights=np.zeros(ROWS), **options).item() == 0
+
+
+@every_case_apart
+def test_parts_by_their_weight_make_the_whole(name, options):
+    y, p = draw(name, options)
+    weights = np.array([0.5, 1, 2, 1, 3, 0.25])
+
+    def of(rows, p):
+        return losses.LOSSES[name](y[rows], p, weights=weights[rows], **options)
+
+    whole, slope = cr.value_and_grad(lambda p: of(slice(None), p))(p)
+    total, slopes = 0.0, []
+    for rows in (slice(0, 1), slice(1, 4), slice(4, 6)):
+        share = weights[rows].sum() / weights.sum()
+        value, g = cr.value_and_grad(lambda p, rows=rows: of(rows, p))(p[rows])
+        total += share * value.item()
+        slopes.append(share * g.numpy())
+    np.testing.assert_allclose(total, whole.item(), rtol=1e-12)
+    np.testing.assert_allclose(np.concatenate(slopes), slope, rtol=1e-10, atol=1e-15)
+
+
+@every_case_apart
+def test_what_is_masked_counts_nowhere(name, options):
+    y, p = draw(name, options)
+    mask = np.array([True, False, True, True, False, True])
+    spoilt = np.where(mask[:, None], p, np.nan)
+    found = losses.LOSSES[name](y, spoilt, weights=mask, **options)
+    kept = losses.LOSSES[name](y[mask], p[mask], **options)
+    np.testing.assert_allclose(found, kept, rtol=1e-12)
+
+
+def test_weights_of_steps_and_their_shapes():
+    y, p = np.zeros((2, 3, 4)), np.arange(24.0).reshape(2, 3, 4)
+    mask = np.array([[True, True, False], [True, False, False]])
+    found = losses.mean_squared_error(y, p, weights=mask)
+    np.testing.assert_allclose(found, (p**2)[mask].mean())
+    with pytest.raises(cr.ShapeError, match=r"leading axes of the losses \(2, 3, 4\), got \(3,\)"):
+        losses.mean_squared_error(y, p, weights=np.ones(3))
+
+
+def test_weights_by_class_are_looked_up():
+    found = losses.weights_by_class([[0, 1], [2, 0]], {0: 2.0, 2: 0.5})
+    np.testing.assert_array_equal(found, [[2, 1], [0.5, 2]])
+
+
 @pytest.mark.parametrize("name", losses.CHECKS)
 def test_the_class_is_the_function_with_its_options(name):
-    cls = getattr(losses, "".join(word.title() for word in name.split("_")))
+    cls = losses.CLASSES[name]
+    assert getattr(losses, cls.__name__) is cls and cls.__name__.lower() == name.replace("_", "")
     for _, options in [case for case in CASES if case[0] == name]:
         y, p = draw(name, options)
-        np.testing.assert_array_equal(cls(**options)(y, p), losses.LOSSES[name](y, p, **options))
+        found = losses.LOSSES[name](y, p, **options)
+        np.testing.assert_array_equal(cls(**options)(y, p), found)
+        weights = np.arange(ROWS)
+        weighed = losses.LOSSES[name](y, p, weights=weights, **options)
+        np.testing.assert_array_equal(cls(**options)(y, p, weights), weighed)
+        assert weighed.item() != found.item()
         assert cls(**options) == cls(**options) and hash(cls(**options)) == hash(cls(**options))
     assert losses.loss(cls) == cls() and losses.loss(cls()).__name__ == name
     assert not losses.takes_logits(cls())
@@ -95,6 +175,24 @@ def test_names_find_losses(name):
     assert losses.loss(name) is losses.LOSSES[name]
     has_switch = "from_logits" in inspect.signature(losses.LOSSES[name]).parameters
     assert losses.takes_logits(losses.loss(name)) == has_switch
+
+
+@pytest.mark.parametrize("name", losses.CHECKS)
+def test_fit_lowers_it(name):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 6)).astype(np.float32)
+    targets = {
+        "values": rng.normal(size=(40, CLASSES)),
+        "flags": rng.integers(0, 2, (40, CLASSES)),
+        "shares": rng.dirichlet(np.ones(CLASSES), 40),
+        "classes": rng.integers(0, CLASSES, 40),
+    }
+    check = losses.CHECKS[name]
+    last = "softmax" if check.predictions == "shares" else None
+    model = cr.Sequential([nn.Dense(8, "tanh"), nn.Dense(CLASSES, last)])
+    model.compile("adam", loss=name)
+    found = model.fit(x, targets[check.targets], epochs=6, batch_size=10, verbose=0)
+    assert found.history["loss"][-1] < found.history["loss"][0]
 
 
 def test_an_unknown_name_offers_the_nearest():
@@ -155,3 +253,55 @@ def test_large_logits_of_the_right_class_cost_nothing_and_of_the_wrong_one_their
     assert loss([0], z).item() == 0 and loss([1], z).item() == 2000
     binary = losses.BinaryCrossentropy(from_logits=True)
     assert binary([[1.0]], np.array([[-1000.0]], np.float32)).item() == 1000
+
+
+def test_a_row_without_pairs_costs_nothing():
+    value, g = cr.value_and_grad(losses.bpr, argnums=1)(np.ones((2, 3)), np.zeros((2, 3)))
+    assert value.item() == 0 and not g.numpy().any()
+
+
+def test_triplets_that_are_given():
+    rng = np.random.default_rng(0)
+    a, p, n = rng.normal(size=(3, 5, 4))
+    near, far = np.linalg.norm(a - p + 1e-6, axis=1), np.linalg.norm(a - n + 1e-6, axis=1)
+    found = losses.triplet_margin(a, p, n, margin=0.5)
+    np.testing.assert_allclose(found, np.maximum(near - far + 0.5, 0).mean(), rtol=1e-12)
+    g = cr.grad(lambda a: losses.triplet_margin(a, a, a))(a)
+    assert np.isfinite(g.numpy()).all()
+
+
+def test_all_classes_sampled_is_the_whole_softmax():
+    rng = np.random.default_rng(0)
+    hidden, table, bias = rng.normal(size=(5, 3)), rng.normal(size=(7, 3)), rng.normal(size=7)
+    y = rng.integers(0, 7, 5)
+
+    def sampled(hidden, table, bias):
+        return losses.sampled_softmax(y, hidden, table, np.arange(7), bias)
+
+    def whole(hidden, table, bias):
+        logits = cr.matmul(hidden, cr.transpose(table)) + bias
+        return losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
+
+    for ours, theirs in zip(
+        cr.flatten(cr.value_and_grad(sampled, argnums=(0, 1, 2))(hidden, table, bias))[0],
+        cr.flatten(cr.value_and_grad(whole, argnums=(0, 1, 2))(hidden, table, bias))[0],
+        strict=True,
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-14)
+
+
+def test_expected_counts_are_taken_off_the_scores():
+    rng = np.random.default_rng(0)
+    hidden, table = rng.normal(size=(2, 3)), rng.normal(size=(6, 3))
+    y, drawn, log_q = np.array([0, 4]), np.array([1, 4, 5]), np.log(rng.uniform(0.1, 1, 6))
+    scores = hidden @ table.T - log_q
+    wanted = []
+    for row, label in zip(scores, y, strict=True):
+        rest = [row[k] for k in drawn if k != label]
+        wanted.append(np.logaddexp.reduce([row[label], *rest]) - row[label])
+    found = losses.sampled_softmax(y, hidden, table, drawn, log_expected=log_q)
+    np.testing.assert_allclose(found, np.mean(wanted), rtol=1e-9)
+    g = cr.grad(lambda t: losses.sampled_softmax(y, hidden, t, drawn))(table).numpy()
+    assert (np.abs(g).max(1) > 0).tolist() == [True, True, False, False, True, True]
+    with pytest.raises(cr.ShapeError, match="sampled_softmax needs"):
+        losses.sampled_softmax(y, hidden[0], table, drawn)

@@ -352,3 +352,8 @@ def test_repr_is_a_tree():
 def test_a_module_without_call_says_so():
     with pytest.raises(NotImplementedError, match="Empty needs a method call"):
         type("Empty", (nn.Module,), {})()(x)
+
+
+def test_a_module_with_forward_is_told_the_name():
+    with pytest.raises(NotImplementedError, match=r"Torch needs a method call.*its forward"):
+        type("Torch", (nn.Module,), {"forward": lambda self, x: x})()(x)

@@ -57,6 +57,8 @@ def test_argument_is_taken(call, wanted):
         (lambda: cr.mean([1, 2]), cr.DtypeError, "cr.cast(x, 'float32')"),
         (lambda: X + np.ones((3, 2), "float32"), cr.ShapeError, "(2, 3) and (3, 2)"),
         (lambda: cr.exp([1, 2]), cr.DtypeError, "exp needs float inputs, got int64"),
+        (lambda: cr.exp(X, X), cr.ArgumentError, "exp takes 1 tensors, got 2"),
+        (lambda: cr.maximum(X), cr.ArgumentError, "maximum takes 2 tensors, got 1"),
         (lambda: cr.where(X, X, X), cr.DtypeError, "needs bool here"),
     ],
 )

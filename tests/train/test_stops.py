@@ -124,8 +124,10 @@ def test_best_weights_are_restored() -> None:
 def test_monitor_must_be_measured() -> None:
     x, y = data()
     record = Record()
-    with pytest.raises(cr.UnknownNameError, match="unknown quantity to monitor 'val_loss'"):
+    with pytest.raises(cr.ArgumentError, match=r"no validation data[\s\S]*validation_split=0.1"):
         regression().fit(x, y, callbacks=[record, EarlyStopping()], **QUIET)
+    with pytest.raises(cr.UnknownNameError, match=r"monitor 'val_los' \(did you mean"):
+        regression().fit(x, y, callbacks=[record, EarlyStopping("val_los")], **QUIET)
     assert record.weights == []
 
 
