@@ -6,7 +6,7 @@ all else is a leaf. Read next: `tensor.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from chainrule.core.errors import ArgumentError
@@ -67,39 +67,40 @@ def _split(tree: Any) -> tuple[Any, Any, list] | None:
 def flatten(tree: Any) -> tuple[list, Structure]:
     """The leaves of `tree` from left to right, and what `unflatten` needs to rebuild it."""
     leaves: list = []
+    return leaves, _walk(tree, leaves)
 
-    def walk(part: Any) -> Structure:
-        found = _split(part)
-        if found is None:
-            leaves.append(part)
-            return _leaf
-        kind, aux, children = found
-        return Structure(kind, aux, tuple(walk(child) for child in children))
 
-    return leaves, walk(tree)
+def _walk(part: Any, leaves: list) -> Structure:
+    # A function of the module, not of the call: a closure that names itself is a cycle, and
+    # would keep the leaves until the garbage collector runs.
+    found = _split(part)
+    if found is None:
+        leaves.append(part)
+        return _leaf
+    kind, aux, children = found
+    return Structure(kind, aux, tuple([_walk(child, leaves) for child in children]))
 
 
 def unflatten(structure: Structure, leaves: Any) -> Any:
     """The tree of `structure` with `leaves` put in from left to right."""
-    source = iter(leaves)
+    return _build(structure, iter(leaves))
 
-    def build(part: Structure) -> Any:
-        if part.kind is LEAF:
-            return next(source)
-        children = [build(child) for child in part.children]
-        if part.kind is None.__class__:
-            return None
-        if part.kind in (tuple, list):
-            return part.kind(children)
-        if part.kind is dict:
-            return dict(zip(part.aux, children, strict=True))
-        if issubclass(part.kind, tuple):
-            return part.kind(*children)
-        rules = _rules(part.kind)
-        assert rules is not None
-        return rules[1](part.aux, children)
 
-    return build(structure)
+def _build(part: Structure, source: Iterator) -> Any:
+    if part.kind is LEAF:
+        return next(source)
+    children = [_build(child, source) for child in part.children]
+    if part.kind is None.__class__:
+        return None
+    if part.kind in (tuple, list):
+        return part.kind(children)
+    if part.kind is dict:
+        return dict(zip(part.aux, children, strict=True))
+    if issubclass(part.kind, tuple):
+        return part.kind(*children)
+    rules = _rules(part.kind)
+    assert rules is not None
+    return rules[1](part.aux, children)
 
 
 def tree_map(function: Callable, tree: Any, *rest: Any) -> Any:
@@ -118,26 +119,26 @@ def tree_map(function: Callable, tree: Any, *rest: Any) -> Any:
 
 def _leaves_like(structure: Structure, tree: Any) -> list:
     out: list = []
-
-    def walk(part: Structure, other: Any) -> None:
-        if part.kind is LEAF:
-            out.append(other)
-            return
-        if other is None and part.kind is not None.__class__:
-            out.extend([None] * part.leaves)
-            return
-        found = _split(other)
-        kind, aux, children = found if found is not None else (LEAF, None, [])
-        fits = kind is part.kind and (kind is not dict or aux == part.aux)
-        if not fits or len(children) != len(part.children):
-            mine = _told(part.kind, part.aux, len(part.children))
-            theirs = _told(kind, aux, len(children)) if found else type(other).__name__
-            raise ArgumentError(f"trees of one structure needed: {mine} met {theirs}")
-        for child, below in zip(part.children, children, strict=True):
-            walk(child, below)
-
-    walk(structure, tree)
+    _pair(structure, tree, out)
     return out
+
+
+def _pair(part: Structure, other: Any, out: list) -> None:
+    if part.kind is LEAF:
+        out.append(other)
+        return
+    if other is None and part.kind is not None.__class__:
+        out.extend([None] * part.leaves)
+        return
+    found = _split(other)
+    kind, aux, children = found if found is not None else (LEAF, None, [])
+    fits = kind is part.kind and (kind is not dict or aux == part.aux)
+    if not fits or len(children) != len(part.children):
+        mine = _told(part.kind, part.aux, len(part.children))
+        theirs = _told(kind, aux, len(children)) if found else type(other).__name__
+        raise ArgumentError(f"trees of one structure needed: {mine} met {theirs}")
+    for child, below in zip(part.children, children, strict=True):
+        _pair(child, below, out)
 
 
 def _told(kind: Any, aux: Any, count: int) -> str:

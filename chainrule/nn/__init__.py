@@ -1,6 +1,6 @@
 """Modules and layers under Keras's names, initialisers, activations, losses.
 
-Reading order: `randomness`, `draws`, `initializers`, `activations`, `names`, `parts`, `inputs`,
+Reading order: `randomness`, `initializers`, `activations`, `names`, `parts`, `inputs`,
 `module`, `regularizers`, `constraints`, `checks`, `dense`, `sliding`, `conv`, `depthwise`,
 `pooling`, `shape`, `merge`, `normalisation`, `regularisation`, `embedding`, `attention`,
 `losses`.

@@ -7,13 +7,19 @@ from typing import Any
 
 from chainrule.core.errors import ArgumentError, UnknownNameError
 from chainrule.core.tensor import Tensor, as_tensor
+from chainrule.ops.activations import elu, gelu, leaky_relu, selu, silu
 from chainrule.ops.composite import log_softmax, softmax, softplus
-from chainrule.ops.elementwise import exp, greater, multiply, relu, sigmoid, tanh, where
+from chainrule.ops.elementwise import relu, sigmoid, tanh
 
 ACTIVATIONS: dict[str, Callable[[Any], Tensor]] = {
+    "elu": elu,
+    "gelu": gelu,
+    "leaky_relu": leaky_relu,
     "log_softmax": log_softmax,
     "relu": relu,
+    "selu": selu,
     "sigmoid": sigmoid,
+    "silu": silu,
     "softmax": softmax,
     "softplus": softplus,
     "tanh": tanh,
@@ -30,31 +36,6 @@ def activation(function: Callable[[Any], Tensor]) -> Callable[[Any], Tensor]:
 def linear(x: Any) -> Tensor:
     """x itself."""
     return as_tensor(x)
-
-
-@activation
-def leaky_relu(x: Any) -> Tensor:
-    """x where it is positive, else 0.2 x, so that a gradient flows on both sides."""
-    return where(greater(x, 0), x, multiply(x, 0.2))
-
-
-@activation
-def elu(x: Any) -> Tensor:
-    r"""x where it is positive, else $e^x - 1$.
-
-    Source: Clevert, Unterthiner, Hochreiter, "Fast and Accurate Deep Network Learning by
-    Exponential Linear Units", ICLR 2016, equation 15, with $\alpha = 1$.
-    """
-    # The branch not taken is computed too: exp of a large x would give inf there, and 0 * inf
-    # is NaN in the gradient.
-    positive = greater(x, 0)
-    return where(positive, x, exp(where(positive, 0.0, x)) - 1)
-
-
-@activation
-def silu(x: Any) -> Tensor:
-    r"""$x\,\sigma(x)$."""
-    return as_tensor(x) * sigmoid(x)
 
 
 def activation_name(given: Any, who: str) -> Any:

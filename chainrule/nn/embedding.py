@@ -16,7 +16,7 @@ class Embedding(Module):
     """The row of `embeddings` (input_dim, output_dim) that each integer names.
 
     Rows start even over +-0.05. With `mask_zero`, id 0 is padding: `compute_mask` says where it
-    is not, and layers that follow in a chain are told. DtypeError for ids that are no integers,
+    is not, and `run_chain` tells the layers that follow. DtypeError for ids that are no integers,
     ArgumentError for one outside 0..input_dim-1.
     """
 

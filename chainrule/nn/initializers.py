@@ -16,7 +16,7 @@ import numpy as np
 
 from chainrule.core.errors import ArgumentError, UnknownNameError
 from chainrule.core.tensor import Tensor
-from chainrule.nn.draws import normal, truncated_normal
+from chainrule.ops.draws import normal, truncated_normal
 from chainrule.ops.random import uniform
 
 Initializer = Callable[[Tensor, tuple[int, ...]], Any]

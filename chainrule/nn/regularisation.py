@@ -6,10 +6,10 @@ from typing import Any
 
 from chainrule.core.tensor import Tensor
 from chainrule.nn.checks import above_zero, needs_axes, rate_below_one
-from chainrule.nn.draws import normal
 from chainrule.nn.module import Module
 from chainrule.nn.randomness import layer_key
 from chainrule.nn.sliding import AXES
+from chainrule.ops.draws import normal
 from chainrule.ops.elementwise import cast, multiply, where
 from chainrule.ops.random import bernoulli
 

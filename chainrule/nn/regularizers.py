@@ -90,9 +90,6 @@ def rules(module: Any, kind: str) -> Iterator[tuple[str, Tensor, Any]]:
     seen: set[int] = set()
 
     def walk(part: Any) -> Iterator[tuple[str, Tensor, Any]]:
-        if id(part) in seen:
-            return
-        seen.add(id(part))
         for name, value in held(part):
             if not isinstance(value, Tensor):
                 yield from walk(value)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
+
+from chainrule.core.errors import ArgumentError
 
 RISING = ("accuracy", "acc", "auc", "precision", "recall", "f1_score", "r2_score", "r2")
 STOPS = ("epochs", "patience", "converged", "callback", "non-finite", "interrupted")
@@ -36,6 +39,33 @@ class History:
         """Why the fit is over."""
         assert stopped in STOPS, stopped
         self.stopped, self.reason = stopped, reason
+
+    def plot(self, path: Any = None) -> Any:
+        """A figure of each number over the epochs, beside its validation; needs matplotlib.
+
+        It is written to `path` where one is given. ArgumentError before the first epoch is over.
+        """
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            raise ArgumentError(
+                "History.plot needs matplotlib, which is not installed",
+                mend="pip install chainrule[plot]",
+            ) from None
+        if not self.epoch:
+            raise ArgumentError("there is nothing to plot before the first epoch is over")
+        names = [name for name in self.history if not name.startswith("val_")]
+        figure = Figure(figsize=(4.5 * len(names), 3.2), layout="constrained")
+        epochs = [epoch + 1 for epoch in self.epoch]
+        for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+            for each, label in ((name, "training"), (f"val_{name}", "validation")):
+                if each in self.history:
+                    axes.plot(epochs, self.history[each], marker=".", label=label)
+            axes.set(xlabel="epoch", ylabel=name)
+            axes.legend()
+        if path is not None:
+            figure.savefig(path)
+        return figure
 
     def __repr__(self) -> str:
         rows = [f"History of {len(self.epoch)} epochs, {self.steps} steps"]

@@ -134,6 +134,8 @@ class Fit:
             yield
         finally:
             self._hand_back()
+            if isinstance(self.examples, Stream):
+                self.examples.close()
 
     def _epochs(self) -> None:
         for callback in self.plan.callbacks:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from rich.console import Console
 
 from chainrule.core.errors import ArgumentError, GradientError
 from chainrule.core.op import Shape
@@ -33,6 +34,7 @@ from chainrule.train.progress import find_progress
 from chainrule.train.setup import Setup
 from chainrule.train.steps import Steps
 from chainrule.train.stream import Stream
+from chainrule.train.summary import Summary, summarise
 from chainrule.train.totals import Totals
 
 EVALUATION_BATCH = 128
@@ -106,8 +108,7 @@ class Model(Module):
         (x, y, weights), as `Stream` says. `validation_data` is such a tuple or iterable;
         `validation_split` keeps the last fraction of the examples for it. With weights, of
         examples or classes or both, the loss is the weighted sum by the sum of the weights;
-        metrics are not weighted. `verbose` is 0 (nothing), 1 (a bar), 2 (a line for each epoch) or
-        "auto"; all on stderr.
+        metrics are not weighted. `verbose`, on stderr: 0 nothing, 1 a bar, 2 a line an epoch.
 
         Another fit goes on where this one ended: the optimiser's state stays, and so does the
         count of epochs that shuffling depends on, so 2 and 3 epochs are 5. Ctrl-C ends the fit
@@ -161,6 +162,23 @@ class Model(Module):
             at += len(part)
         assert found is not None
         return found
+
+    def summary(self, shape: Sequence[int] | None = None, show: bool = True) -> Summary:
+        """A table of the layers for one example of `shape`, by default that of the data last seen.
+
+        It is printed unless `show` is False; its numbers are attributes of what is returned.
+        """
+        seen = list(self._made().endings)
+        if shape is None and not seen:
+            told = f"{self.name} has seen no data yet, so its shapes are not known"
+            raise ArgumentError(told, mend="model.summary((28, 28, 1)), the shape of one example")
+        features = seen[-1] if shape is None else tuple(shape)
+        steps, _ = self._functions(features)
+        kind = np.dtype("int64") if keeps_integers(self) else float_dtype(self)
+        made = summarise(self, features, kind, steps.names)
+        if show:
+            Console().print(made)
+        return made
 
     def get_weights(self) -> dict[str, np.ndarray]:
         """A copy of each parameter and state under its path, "conv2d/kernel"."""

@@ -106,6 +106,11 @@ class Stream:
             self.reader = read_ahead(self._batches(self.open))
         return self._some(islice(self.reader, self.per_epoch), number)
 
+    def close(self) -> None:
+        """End the thread that reads ahead."""
+        if hasattr(self, "reader"):
+            self.reader.close()  # type: ignore[attr-defined]
+
     def _some(self, batches: Iterator[Batch], number: int) -> Iterator[Batch]:
         empty = True
         for batch in batches:

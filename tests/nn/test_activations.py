@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ import chainrule as cr
 from chainrule import nn
 from chainrule.nn.activations import ACTIVATIONS, activate, activation_name
 
+SELU_ALPHA = 1.6732632423543772
 every_activation = pytest.mark.parametrize("name", ACTIVATIONS)
 
 
@@ -49,6 +52,11 @@ def test_a_function_without_a_name_is_kept_itself():
         ("linear", lambda x: x),
         ("leaky_relu", lambda x: np.where(x > 0, x, 0.2 * x)),
         ("elu", lambda x: np.where(x > 0, x, np.expm1(x))),
+        (
+            "selu",
+            lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x)),
+        ),
+        ("gelu", lambda x: x * np.vectorize(NormalDist().cdf)(x)),
         ("silu", lambda x: x / (1 + np.exp(-x))),
         ("softplus", lambda x: np.log1p(np.exp(x))),
     ],
