@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from chainrule.core.errors import ArgumentError
+from chainrule.nn.merge import run_chain
 from chainrule.nn.module import Module
 from chainrule.nn.names import number_names
 from chainrule.train.model import Model
@@ -35,8 +36,6 @@ class Sequential(Model):
         number_names(layers)
         self.layers = tuple(layers)
 
-    def call(self, x: Any, *, training: bool = False) -> Any:
-        """The last layer's output."""
-        for layer in self.layers:
-            x = layer(x, training=training)
-        return x
+    def call(self, x: Any, *, training: bool = False, mask: Any = None) -> Any:
+        """The last layer's output; a mask goes along from layer to layer."""
+        return run_chain(self.layers, x, training, mask)[0]

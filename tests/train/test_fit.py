@@ -347,3 +347,16 @@ def test_copied_model_trains_on_its_own() -> None:
     assert same(model.get_weights(), kept) and not same(twin.get_weights(), kept)
     model.fit(x, y, epochs=1, **QUIET)
     assert same(model.get_weights(), twin.get_weights())
+
+
+def test_a_mask_goes_along_a_sequential() -> None:
+    """Padded places change nothing behind an Embedding that masks 0."""
+    layers = [
+        cr.nn.Embedding(5, 4, mask_zero=True),
+        cr.nn.MultiHeadAttention(2, 2),
+        cr.nn.GlobalAveragePooling1D(),
+    ]
+    model = cr.Sequential(layers, seed=0)
+    short = model(np.array([[1, 2, 0, 0]])).numpy()
+    long = model(np.array([[1, 2, 0, 0, 0, 0]])).numpy()
+    np.testing.assert_allclose(short, long, rtol=1e-5, atol=1e-6)
