@@ -255,11 +255,28 @@ class Native:
                 print(f"# {stage}\n{text()}", file=sys.stderr)
 
 
+def _references(arrays: list[np.ndarray], i: int) -> int:
+    array = arrays[i]
+    return sys.getrefcount(array)
+
+
+def _alone() -> int:
+    """What `_references` counts for an array that only its tensor, `arrays` and `held` hold:
+    measured, because interpreters differ in which names they count."""
+    tensor = [np.empty(1)]
+    arrays = [tensor[0]]
+    held = {0: arrays[0]}
+    return _references(arrays, len(held) - 1)
+
+
+ALONE = _alone()
+
+
 def _owned(arrays: list[np.ndarray], i: int, dtype: np.dtype) -> np.ndarray:
     """The array if nothing else refers to it and it lies in order, else a copy: a view taken
     from it stays as it is."""
+    shared = _references(arrays, i) > ALONE
     array = arrays[i]
-    shared = sys.getrefcount(array) > 5  # the tensor, the list, the table, this name, the call
     own = array.base is None and array.flags.writeable and array.flags.c_contiguous
     if shared or not own or array.dtype != dtype:
         array = arrays[i] = np.array(array, dtype, order="C")

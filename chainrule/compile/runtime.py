@@ -17,6 +17,14 @@ import numpy as np
 
 _lock = threading.Lock()
 
+
+def _in_child() -> None:
+    global _lock
+    _lock = threading.Lock()  # its holder, if it had one, stayed in the parent
+
+
+os.register_at_fork(after_in_child=_in_child)
+
 BARRIER = """
 define internal void @cr_barrier(ptr %sync, i64 %n) #0 {
 entry:
