@@ -77,7 +77,7 @@ class Plan:
                 self.stores[node] = self._access(self.stored[node], spread_of(node).view, node)
                 continue
             full = is_full(node, self.kernel) or is_copy(node)
-            view = View.whole(self.kernel.space) if full else row_view(self.kernel, node.shape)
+            view = View.whole(self.kernel.space) if full else row_view(self.kernel)
             self.stores[node] = self._access(self.stored[node], view, node)
 
     def _access(self, buffer: str, view: View, node: Node) -> int:
@@ -88,7 +88,7 @@ class Plan:
 
     def _load_key(self, node: Node) -> None:
         full = is_full(node, self.kernel)
-        index = View.whole(self.kernel.space) if full else row_view(self.kernel, node.shape)
+        index = View.whole(self.kernel.space) if full else row_view(self.kernel)
         self.loads[node, "index"] = self._access("", index, node)
 
     def _load(self, node: Node, operand: Operand) -> None:

@@ -136,7 +136,7 @@ def squeezed(shape: Iterable[int]) -> Shape:
     return tuple(n for n in shape if n != 1)
 
 
-def row_view(kernel: Kernel, shape: Shape) -> View:
+def row_view(kernel: Kernel) -> View:
     """How a row value is read over the whole space: still along the reduced axes."""
     steps = iter(contiguous(kernel.rows))
     strides = [
@@ -159,7 +159,7 @@ def aligned(reader: Node, operand: Operand, kernel: Kernel) -> bool:
     if reader_space and source_full:
         return operand.view.same_elements(View.whole(kernel.space))
     if reader_space:
-        return operand.view.same_elements(row_view(kernel, reader.shape))
+        return operand.view.same_elements(row_view(kernel))
     if source_full:
         return False
     steps = [t for n, t in zip(operand.view.shape, operand.view.strides, strict=True) if n != 1]

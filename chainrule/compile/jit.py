@@ -73,7 +73,7 @@ class Jitted:
                     "another tensor now; pass it as an argument to avoid this",
                     stacklevel=2,
                 )
-            entry = self.entries[key, captured] = self._record(leaves, structure, named, args)
+            entry = self.entries[key, captured] = self._record(leaves, structure, named)
             self.seen.add(key)
         return self._run(entry, leaves)
 
@@ -105,7 +105,7 @@ class Jitted:
         )
         return self.fn(*bound.args, **bound.kwargs)
 
-    def _record(self, leaves: list, structure: Structure, named: Any, args: tuple) -> Entry:
+    def _record(self, leaves: list, structure: Structure, named: Any) -> Entry:
         with Recording(concrete=False) as recording:
             positions: dict[Any, int] = {}  # of argument leaves, by node or by the State's id
             traced: list[Any] = []
@@ -180,7 +180,7 @@ class Jitted:
         bound = self.signature.bind(*args, **kwargs).arguments
         named = bound if self.named or kwargs else None
         leaves, structure, _ = self._open(args, named)
-        return self._record(leaves, structure, named, args).program.graph
+        return self._record(leaves, structure, named).program.graph
 
 
 def _input(recording: Recording, leaf: Any, position: int, positions: dict) -> Tensor:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.compile import threads
-from chainrule.compile.fuse import Kernel, Resolver, aligned, fuse, in_order, is_full
+from chainrule.compile.fuse import Kernel, aligned, fuse, in_order, is_full
 from chainrule.compile.layout import LAYOUT
 from chainrule.compile.memory import Life, plan
 from chainrule.compile.module import Segment, build_segments
@@ -281,6 +281,3 @@ def _owned(arrays: list[np.ndarray], i: int, dtype: np.dtype) -> np.ndarray:
     if shared or not own or array.dtype != dtype:
         array = arrays[i] = np.array(array, dtype, order="C")
     return array
-
-
-__all__ = ["Native", "Program", "Resolver"]

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
+import numpy as np
+
 from chainrule.core.errors import GradientError, ShapeError
 from chainrule.core.node import Node, topological
 from chainrule.core.op import Op, Spec, register, sample
@@ -37,8 +39,6 @@ def _infer(*inputs: Any, fn: Callable) -> Spec:
 
 
 def _blank(x: Any) -> Any:
-    import numpy as np
-
     return np.broadcast_to(np.zeros((), x.dtype), x.shape)
 
 

@@ -1,7 +1,7 @@
 r"""exp, log, tanh, power and their kin from a few primitives of a kernel builder.
 
-Measured in float32: exp and log within 1 ulp, tanh and sigmoid within 2.2. What is marked
-`in_double` works in float64 whatever comes in, so its float32 result is within 1 ulp.
+Measured in float32: exp within 1.01 ulp, log within 0.6, tanh and sigmoid within 2.2. What is
+marked `in_double` works in float64 whatever comes in, so its float32 result is within 1 ulp.
 
 Each is written once and serves every builder: machine code, readable text, cost. `x` is a
 builder value; the number of terms follows its dtype. Read next: `approximate_angles.py`.

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from chainrule.core.graph import Graph
 from chainrule.core.node import Node
 from chainrule.core.recording import Recording
@@ -157,8 +159,6 @@ def rewrite_graph(
 
 
 def _stand_in(node: Node) -> Tensor:
-    import numpy as np
-
     return Tensor(np.broadcast_to(np.zeros((), node.dtype), node.shape))
 
 
