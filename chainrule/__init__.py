@@ -30,10 +30,14 @@ from chainrule.core.graph import Graph, parse
 from chainrule.core.recording import record
 from chainrule.core.tensor import State, Tensor
 from chainrule.core.tree import flatten, register_tree, tree_map, unflatten
+from chainrule.grad.branches import checkpoint, cond
 from chainrule.grad.check import check_gradient
 from chainrule.grad.custom import custom_gradient
 from chainrule.grad.forward import hvp, jvp
+from chainrule.grad.jacobian import hessian, jacobian
+from chainrule.grad.path import why_no_grad
 from chainrule.grad.reverse import grad, gradient, value_and_grad, vjp
+from chainrule.grad.scan import scan
 from chainrule.grad.vmap import vmap
 from chainrule.ops.activations import elu, gelu, leaky_relu, selu, silu
 from chainrule.ops.angles import arccos, arcsin, arctan, arctan2, cos, sin, tan
@@ -55,6 +59,13 @@ from chainrule.ops.arrange import (
     triu,
 )
 from chainrule.ops.composite import log_softmax, min, softmax, softplus, var
+from chainrule.ops.convolve import (
+    conv1d,
+    conv2d,
+    conv_transpose1d,
+    conv_transpose2d,
+    depthwise_conv2d,
+)
 from chainrule.ops.cumulate import cumprod, cumsum
 from chainrule.ops.draws import categorical, normal, permutation, randint, truncated_normal
 from chainrule.ops.einsum import einsum, tensordot, vecdot
@@ -97,8 +108,10 @@ from chainrule.ops.logic import (
 )
 from chainrule.ops.move import broadcast_to, expand_dims, reshape, transpose
 from chainrule.ops.order import argsort, segment_sum, sort, take_along_axis, top_k
+from chainrule.ops.pool import average_pool1d, average_pool2d, max_pool1d, max_pool2d
 from chainrule.ops.random import bernoulli, fold_in, key, uniform
 from chainrule.ops.reduce import max, mean, sum
+from chainrule.ops.resize import resize
 from chainrule.ops.rounding import ceil, clip, floor, minimum, remainder, round, sign
 from chainrule.ops.smooth import (
     arccosh,
@@ -123,15 +136,24 @@ from chainrule.ops.statistics import (
     prod,
     std,
 )
-from chainrule.ops.window import conv2d, max_pool2d
 from chainrule.train import (
+    BackupAndRestore,
     Callback,
     Converged,
+    CSVLogger,
     EarlyStopping,
     History,
+    LambdaCallback,
+    LearningRateScheduler,
     Model,
+    ModelCheckpoint,
+    ReduceLROnPlateau,
     Sequential,
+    TerminateOnNaN,
+    UseAverage,
+    metrics,
     optim,
+    schedules,
 )
 
 __version__ = "0.1.0"

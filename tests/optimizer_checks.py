@@ -7,11 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pytest
 
 import chainrule as cr
+from chainrule.core.errors import ArgumentError
 from chainrule.core.tensor import State, Tensor
+from chainrule.grad.rows import Rows
+from chainrule.train.rows import RowExact
 
 STEPS = 7
+IDLE = 70  # enough for a factor of 0.5 to leave nothing
 SHAPES = {"b": (5,), "k": (2, 3, 2), "w": (4, 3)}
 Settings = Mapping[str, Any]
 
@@ -121,4 +126,35 @@ def check_fit(cls: type, settings: Settings) -> None:
     assert losses[-1] < losses[0]
 
 
-CHECKS = (check_rule, check_rate, check_leaves, check_zero_gradient, check_fit)
+def check_rows(cls: type, settings: Settings) -> None:
+    """A row left alone, then caught up, is what the dense optimiser made of it without gradient.
+
+    An optimiser whose rows depend on each other is refused.
+    """
+    rates = [0.01 * (1 + t % 5) for t in range(STEPS + IDLE)]
+    opt = cls(**settings)
+    exact = RowExact(opt, ["w"])
+    params = {"w": Tensor(start("float64")["w"])}
+    if opt.fades("w") is None:
+        with pytest.raises(ArgumentError, match="has no row rule for 'w'"):
+            exact.init(params)
+        return
+    state, dense, kept = exact.init(params), params, opt.init(params)
+    for t, rate in enumerate(rates):
+        g = gradients("float64")[t]["w"] if t < STEPS else np.zeros((4, 3))
+        g[1:] *= t < 2  # these are left alone
+        touched = Rows([0, 0, *([1, 2, 3] if t < 2 else [])], _halves(g, t < 2), (4, 3))
+        params, state = exact.update(params, {"w": touched}, state, rate)
+        dense, kept = opt.update(dense, {"w": Tensor(g)}, kept, rate)
+    assert state["tables"]["w"]["last"].numpy().tolist() == [STEPS + IDLE, 2, 2, 2]
+    found = exact.current(params, state), exact.opened(state)
+    for a, b in zip(cr.flatten(found)[0], cr.flatten((dense, kept))[0], strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-12, atol=1e-14)
+
+
+def _halves(g: np.ndarray, whole: bool) -> np.ndarray:
+    """Row 0 in two halves, and with `whole` the other rows."""
+    return np.concatenate([g[:1] / 4, g[:1] * 3 / 4, *([g[1:]] if whole else [])])
+
+
+CHECKS = (check_rule, check_rate, check_leaves, check_zero_gradient, check_fit, check_rows)

@@ -24,6 +24,6 @@ def test_op_sample_keeps_the_claim(op: Op, position: int, check) -> None:
     check(op, op.samples[position])
 
 
-def test_every_op_but_leaves_has_samples() -> None:
-    lacking = [op.name for op in OPS.values() if op.kind != "leaf" and not op.samples]
-    assert not lacking
+def test_every_op_but_leaves_and_control_has_samples() -> None:
+    whole = ("leaf", "control")  # the latter are held by grad/test_control.py
+    assert not [op.name for op in OPS.values() if op.kind not in whole and not op.samples]

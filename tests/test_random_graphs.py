@@ -229,4 +229,4 @@ def test_made_up_graphs_reach_every_float_op():
     graph = cr.jit(lambda *x: [results([s], *x) for s in steps]).graph(*drawn_inputs("float64"))
     used = {node.op.name for node in graph.order} | set(FLOAT_OPS)
     known = {op.name for op in OPS.values() if op.kind in ("movement", "contraction", "index")}
-    assert known <= used
+    assert known - {"after"} <= used  # what a checkpoint computes again is held by test_control

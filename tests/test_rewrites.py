@@ -12,6 +12,7 @@ from chainrule.compile.layout import LAYOUT
 from chainrule.core.graph import parse
 from chainrule.core.op import OPS
 from chainrule.core.recording import literal
+from chainrule.ops.rows import caught_up, put_rows
 from chainrule.rewrite.engine import RULES, Rewrite, rewrite, rewrite_graph, rewrite_op, z
 from tests.rewrite_checks import (
     check_pattern_rule,
@@ -22,7 +23,7 @@ from tests.rewrite_checks import (
     recorded,
 )
 
-ALL = [rule for table in (RULES, LAYOUT) for rules in table.values() for rule in rules]
+ALL = [rule for table in (RULES, *LAYOUT) for rules in table.values() for rule in rules]
 PATTERNS = [rule for rule in ALL if rule.pattern is not None]
 OTHERS = [rule for rule in ALL if rule.pattern is None]
 
@@ -31,15 +32,48 @@ def spread(value: float, dtype: str) -> cr.Tensor:
     return OPS["broadcast_to"](literal(value=value, shape=(), dtype=dtype), shape=(4, 6))
 
 
+def fold(x: cr.Tensor) -> cr.Tensor:
+    """The input gradient of a convolution of (4, 8, 8) with (3, 8, 1), made of x."""
+    kernel = cr.concatenate([x, x[:, :2]], axis=1)[:3].reshape((3, 1, 8))
+    seen = cr.contract(x.reshape((4, 6, 1)), kernel, spec="nho,ioc->nhic")
+    return OPS["unwindows"](seen, axes=(1,), size=(3,), stride=(1,), dilation=(1,), extent=(8,))
+
+
+def many(x: cr.Tensor) -> cr.Tensor:
+    """(4, 6) repeated to (65536, 6)."""
+    return cr.broadcast_to(x, (16384, 4, 6)).reshape((65536, 6))
+
+
+def kept(rows: np.ndarray, *rest: object) -> np.ndarray:
+    return rows
+
+
+def rows_of_four() -> tuple:
+    """The last update of each of four rows, all of their ids, a history and the step."""
+    zeros = [literal(value=0, shape=s, dtype=t) for s, t in (((1, 1), "float64"), ((), "int32"))]
+    return cr.arange(4, "int32"), None, *zeros
+
+
 SAMPLES: dict[str, Callable] = {
     "join_transposes": lambda x: cr.transpose(
         cr.transpose(x.reshape((4, 2, 3)), (1, 2, 0)), (2, 0, 1)
+    ),
+    "read_needed_rows": lambda x: cr.take(
+        caught_up(x.reshape((4, 2, 3)), *rows_of_four(), rule=kept)[1], cr.arange(2).reshape(2, 1)
+    ),
+    "choose_rows": lambda x: cr.where(
+        cr.sum(x) > 0.0, put_rows(x, cr.arange(2) + 1, x[:2]), x
     ),
     "join_reshapes": lambda x: x.reshape((2, 12)).reshape((3, 8)),
     "spread_constants": lambda x: x * spread(2.5, x.dtype.name),
     "multiply_constants": lambda x: x + cr.multiply(spread(0.1, x.dtype.name), 3),
     "canonical": lambda x: cr.contract(x, x, spec="ij,kj->ki"),
     "laid_out": lambda x: cr.contract(x, x, spec="ij,kj->ik"),
+    "by_products": lambda x: cr.contract(x, x, spec="ij,ij->j"),
+    "gather_windows": lambda x: fold(x),
+    "gather_slice": lambda x: fold(x)[:, 1:6],
+    "part_sums": lambda x: cr.contract(many(x), many(x)[:, :3], spec="ki,kj->ij"),
+    "two_steps": lambda x: cr.sum(many(x * x).reshape((64, -1, 6)), axis=(0, 1)),
     "reshape_constants": lambda x: x.reshape((12, 2)) * literal(
         value=2.5, shape=(4, 6), dtype=x.dtype.name
     ).reshape((12, 2)),

@@ -1,1 +1,3 @@
-"""Whole tasks, each trained by one call: image classification. Read next: `runs.py`."""
+"""Whole tasks, each trained by one call: images, text, recommendation. Read next: `runs.py`."""
+
+from chainrule.apps import images, recommend, text  # each registers its task

@@ -5,7 +5,7 @@ Read next: `chainrule/cli/main.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,13 @@ def draw_curve(
     title: str,
     best: int,
     levels: Mapping[str, float],
+    measure: str = "accuracy",
+    tell: Callable[[float], str] = "{:.1%}".format,
 ) -> Path:
-    """Write the picture into `folder` and give its path.
+    """Write the picture of the loss and the `measure` into `folder` and give its path.
 
-    `best` is the epoch whose weights were kept, from 1; `levels` are accuracies that do not change
-    over the epochs, by name. FileError where the file cannot be written.
+    `best` is the epoch whose weights were kept, from 1; `levels` are values of the measure that do
+    not change over the epochs, by name. FileError where the file cannot be written.
     """
     try:
         from matplotlib.figure import Figure
@@ -36,15 +38,15 @@ def draw_curve(
         return text_curve(folder / "curve.txt", history, title)
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     figure.suptitle(title, fontsize=10)
-    losses, accuracies = figure.subplots(1, 2)
+    losses, measures = figure.subplots(1, 2)
     draw_lines(losses, "loss", history, best)
-    draw_lines(accuracies, "accuracy", history, best)
+    draw_lines(measures, measure, history, best)
     losses.set_yscale("log")
     losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     losses.yaxis.set_major_formatter("{x:g}")
     losses.yaxis.set_minor_locator(NullLocator())
     losses.legend(frameon=False, fontsize=8)
-    mark_levels(accuracies, levels)
+    mark_levels(measures, levels, tell)
     path = folder / "curve.png"
     try:
         figure.savefig(path, dpi=100)
@@ -66,15 +68,15 @@ def draw_lines(axes: Any, name: str, history: Mapping[str, Sequence[float]], bes
         axes.axvline(best, color=QUIET, linewidth=0.8, linestyle=":", label="weights kept")
 
 
-def mark_levels(axes: Any, levels: Mapping[str, float]) -> None:
-    """A thin labelled line for each accuracy that is one number."""
-    for label, value in levels.items():
+def mark_levels(axes: Any, levels: Mapping[str, float], tell: Callable[[float], str]) -> None:
+    """A thin labelled line for each value of the measure that is one number."""
+    for place, (label, value) in enumerate(sorted(levels.items(), key=lambda level: level[1])):
         axes.axhline(value, color=QUIET, linewidth=0.8, linestyle="--")
         axes.annotate(
-            f" {label} {value:.1%}",
+            f" {label} {tell(value)}",
             (1, value),
             xycoords=("axes fraction", "data"),
-            va="center",
+            va="bottom" if place else "top",  # two that are close do not cover each other
             fontsize=8,
             color="#555555",
         )

@@ -1,128 +1,94 @@
-"""Image classification: train on a data set, judge on its test part once, keep all in a run folder.
+"""Image classification. `RECIPES` holds what was chosen by looking at the validation part alone.
 
-`RECIPES` holds what was chosen for each data set, by looking at the validation part alone. Read
-next: `classifier.py`.
+Read next: `text.py`.
 """
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from chainrule.apps.baselines import majority, nearest_centroid
-from chainrule.apps.classifier import TASK, Classifier
-from chainrule.apps.curve import draw_curve
-from chainrule.apps.runs import CONFIG, HISTORY, Run, new_run
-from chainrule.core.errors import UnknownNameError
+from chainrule.apps.classifier import Classifier, find_mistakes
+from chainrule.apps.pictures import read_images
+from chainrule.apps.runs import Run
+from chainrule.apps.tasks import Part, Parts, Recipe, Rival, Task, register
+from chainrule.core.errors import ArgumentError
 from chainrule.data.batches import epoch_order, split_validation
-from chainrule.data.registry import Examples, load, notify
-from chainrule.train.callbacks import EarlyStopping
-from chainrule.train.history import History
-from chainrule.train.optim import Adam
+from chainrule.data.registry import Examples
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """What was chosen for a data set; the command line may change all but the model."""
-
-    maker: str
-    arguments: Mapping[str, Any]
-    epochs: int
-    learning_rate: float
-    batch_size: int
-    patience: int
-    validation: float = 0.1
-
+MOST_EXTENT = 1024
 
 RECIPES = {
-    "digits": Recipe(
-        "cnn",
-        {"filters": [16, 32], "pools": [1, 2], "units": 64, "dropout": 0.4, "classes": 10},
-        epochs=60,
-        learning_rate=3e-3,
-        batch_size=64,
-        patience=8,
+    "digits": (
+        Recipe(
+            "cnn",
+            {"filters": [16, 32], "pools": [1, 2], "units": 64, "dropout": 0.4, "classes": 10},
+            epochs=60,
+            learning_rate=3e-3,
+            batch_size=64,
+            patience=8,
+        ),
     ),
-    "fashion-mnist": Recipe(
-        "cnn",
-        {"filters": [16, 32], "pools": [2, 2], "units": 128, "dropout": 0.25, "classes": 10},
-        epochs=10,
-        learning_rate=2e-3,
-        batch_size=128,
-        patience=3,
+    "fashion-mnist": (
+        Recipe(
+            "cnn",
+            {"filters": [16, 32], "pools": [2, 2], "units": 128, "dropout": 0.25, "classes": 10},
+            epochs=10,
+            learning_rate=2e-3,
+            batch_size=128,
+            patience=3,
+        ),
     ),
 }
 
 
-@dataclass(frozen=True)
-class Part:
-    """Images as float32 between 0 and 1, and their classes."""
-
-    x: np.ndarray
-    y: np.ndarray
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Three parts that share no example: to learn from, to decide by, to judge on once."""
-
-    training: Part
-    validation: Part
-    test: Part
-
-    def sizes(self) -> dict[str, int]:
-        """How many examples each part has."""
-        return {name: len(part.y) for name, part in vars(self).items()}
-
-
-class Mistake(NamedTuple):
-    """A test image between 0 and 1, its class, and the one it was given."""
-
-    image: np.ndarray
-    true: str
-    given: str
-
-
 @dataclass
-class Outcome:
-    """What a training came to.
+class ImageClassifier(Classifier):
+    """It takes images between 0 and 1; those in files go up to `x_max`."""
 
-    `best` is the epoch whose weights are kept, from 1, and 0 where none was finished. `test` and
-    `mistakes` are empty unless training ended as it should.
-    """
-
-    run: Run
-    recipe: Recipe
-    history: History
-    best: int
-    seconds: float
-    sizes: dict[str, int]
-    baselines: dict[str, float]
-    test: dict[str, float] = field(default_factory=dict)
-    mistakes: list[Mistake] = field(default_factory=list)
+    task, thing, things = "images", "image", "images"
+    kept = {"shape": list, "classes": list, "x_max": int}
+    headings = ("input", "image", "class", "probability", "else")
+    shape: tuple[int, ...]
+    x_max: int
 
     @property
-    def failure(self) -> str:
-        """Why the result is not one to use, as a sentence; "" when it is."""
-        if self.history.stopped == "non-finite":
-            return f"training failed: {self.history.reason}"
-        guess = self.baselines["majority"]
-        if self.test and self.test["accuracy"] <= guess:
-            return f"the model has learnt nothing: always giving one class is right {guess:.1%}"
-        return ""
+    def shape_of_one(self) -> tuple[int, ...]:
+        """(height, width, channels)."""
+        return self.shape
+
+    def answer(self, given: str) -> list[dict[str, Any]]:
+        """The class of each image in a file."""
+        rows = self.probabilities(read_images(Path(given), self.shape, self.x_max))
+        return [{"input": given, "index": i, **self.described(row)} for i, row in enumerate(rows)]
+
+    def row(self, answer: Mapping[str, Any]) -> tuple[str, ...]:
+        """The file, the place in it, and the class."""
+        return (answer["input"], str(answer["index"]), *self.told(answer))
+
+    @classmethod
+    def read(cls, run: Run, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields, with sizes within their limits."""
+        shape = config["shape"]
+        sizes = [n for n in shape if isinstance(n, int) and 1 <= n <= MOST_EXTENT]
+        if len(shape) != 3 or sizes != shape:
+            raise ArgumentError(f"shape is three sizes in 1 .. {MOST_EXTENT}, got {shape}")
+        if config["x_max"] < 1:
+            raise ArgumentError(f"x_max {config['x_max']} is out of range")
+        return super().read(run, config)
 
 
-def recipe_for(data: str, **changes: Any) -> Recipe:
-    """The data set's recipe with those `changes` that are not None; UnknownNameError for none."""
-    if data not in RECIPES:
-        raise UnknownNameError("image data set", data, RECIPES)
-    wanted = {name: value for name, value in changes.items() if value is not None}
-    return replace(RECIPES[data], **wanted)
+def new(data: str, recipe: Recipe, examples: Examples, parts: Parts, seed: int) -> ImageClassifier:
+    """An untrained classifier for a data set."""
+    assert examples.x_max is not None, data
+    shape = parts.training.x.shape[1:]
+    made = (data, recipe.maker, recipe.arguments, seed)
+    return ImageClassifier(*made, examples.classes, shape, examples.x_max)
 
 
 def split(examples: Examples, validation: float) -> Parts:
@@ -141,102 +107,7 @@ def split(examples: Examples, validation: float) -> Parts:
     )
 
 
-def train(
-    data: str = "digits",
-    *,
-    epochs: int | None = None,
-    learning_rate: float | None = None,
-    batch_size: int | None = None,
-    seed: int = 0,
-    out: str | os.PathLike | None = None,
-    tell: Callable[[str], None] = notify,
-) -> Outcome:
-    """Train on `data` and write the run folder `out`, or a new one `runs/images-DATA-NNN`.
-
-    What is None is as in the recipe. `tell` takes lines of progress. Raises UnknownNameError for
-    data without a recipe, ArgumentError and FileError for a folder that cannot be used, the latter
-    two before training. Ctrl-C while training is no error: the history says "interrupted".
-    """
-    recipe = recipe_for(data, epochs=epochs, learning_rate=learning_rate, batch_size=batch_size)
-    optimizer = Adam(recipe.learning_rate)
-    with new_run(f"{TASK}-{data}", out) as run:
-        examples = load(data, report=tell)
-        parts = split(examples, recipe.validation)
-        classifier = Classifier.new(
-            data, recipe.maker, recipe.arguments, examples, parts.training.x.shape[1:], seed
-        )
-        run.write(CONFIG, {**classifier.config(), "training": training_config(recipe)})
-        tell(opening(data, recipe, parts, classifier))
-        began = time.perf_counter()
-        history, best = fit(classifier.model, optimizer, recipe, parts)
-        seconds = time.perf_counter() - began
-        classifier.model.save_weights(run.weights)
-        outcome = Outcome(run, recipe, history, best, seconds, parts.sizes(), baselines(parts))
-        try:
-            finish(outcome, classifier, parts.test)
-        except KeyboardInterrupt:
-            tell(f"stopped before the end: the weights are in {run}")
-            raise
-    return outcome
-
-
-def fit(model: Any, optimizer: Adam, recipe: Recipe, parts: Parts) -> tuple[History, int]:
-    """Train until validation stops to improve; the history, and the epoch whose weights stay.
-
-    The epoch counts from 1, and is 0 when none was finished.
-    """
-    model.compile(optimizer, "sparse_categorical_crossentropy", ["accuracy"])
-    stopper = EarlyStopping(patience=recipe.patience, restore_best_weights=True)
-    history = model.fit(
-        parts.training.x,
-        parts.training.y,
-        batch_size=recipe.batch_size,
-        epochs=recipe.epochs,
-        validation_data=(parts.validation.x, parts.validation.y),
-        callbacks=[stopper],
-    )
-    return history, stopper.best_epoch + 1 if stopper.best_weights is not None else 0
-
-
-def finish(outcome: Outcome, classifier: Classifier, test: Part) -> None:
-    """Judge on the test part, where training ended well, and write what is left to write."""
-    history = outcome.history
-    if history.stopped not in ("interrupted", "non-finite"):
-        outcome.test = classifier.evaluate(test.x, test.y)
-        outcome.mistakes = mistakes(classifier, test)
-    outcome.run.write(HISTORY, history_record(outcome))
-    if history.epoch:
-        levels = {"class mean": outcome.baselines["nearest_centroid"]}
-        if outcome.test:
-            levels["test"] = outcome.test["accuracy"]
-        draw_curve(
-            outcome.run.path,
-            history.history,
-            title=f"{classifier.data}, {outcome.run.path.name}: {summary(outcome)}",
-            best=outcome.best,
-            levels=levels,
-        )
-
-
-def opening(data: str, recipe: Recipe, parts: Parts, classifier: Classifier) -> str:
-    """What is about to be trained, in a line."""
-    parameters = classifier.parameters
-    sizes = ", ".join(f"{count:,} {name}" for name, count in parts.sizes().items())
-    return (
-        f"{data}: {sizes} images; {recipe.maker} with {parameters:,} parameters; Adam "
-        f"{recipe.learning_rate:g}, batches of {recipe.batch_size}"
-    )
-
-
-def summary(outcome: Outcome) -> str:
-    """The end in a few words."""
-    epochs = f"{len(outcome.history.epoch)} epochs"
-    if outcome.test:
-        return f"test accuracy {outcome.test['accuracy']:.2%} after {epochs}"
-    return f"{outcome.history.stopped} after {epochs}"
-
-
-def baselines(parts: Parts) -> dict[str, float]:
+def compare(parts: Parts) -> dict[str, float]:
     """Test accuracies without training, from all images that are not for testing."""
     x = np.concatenate([parts.training.x, parts.validation.x])
     y = np.concatenate([parts.training.y, parts.validation.y])
@@ -246,32 +117,20 @@ def baselines(parts: Parts) -> dict[str, float]:
     }
 
 
-def mistakes(classifier: Classifier, test: Part) -> list[Mistake]:
-    """The test images that were taken for another class."""
-    given, names = classifier.probabilities(test.x).argmax(axis=-1), classifier.classes
-    wrong = (given != test.y).nonzero()[0]
-    return [Mistake(test.x[i], names[test.y[i]], names[given[i]]) for i in wrong]
-
-
-def training_config(recipe: Recipe) -> dict[str, Any]:
-    """The part of a recipe that the model does not need."""
-    return {
-        name: value for name, value in asdict(recipe).items() if name not in ("maker", "arguments")
-    }
-
-
-def history_record(outcome: Outcome) -> dict[str, Any]:
-    """What `history.json` holds."""
-    history = outcome.history
-    return {
-        "epochs": len(history.epoch),
-        "steps": history.steps,
-        "best_epoch": outcome.best,
-        "stopped": history.stopped,
-        "reason": history.reason,
-        "seconds": round(outcome.seconds, 3),
-        "examples": outcome.sizes,
-        "test": outcome.test,
-        "baselines": outcome.baselines,
-        "history": history.history,
-    }
+IMAGES = register(
+    Task(
+        learner=ImageClassifier,
+        summary="Train a convolutional net to classify images",
+        recipes=RECIPES,
+        loss="sparse_categorical_crossentropy",
+        monitor="val_loss",
+        rivals=(
+            Rival("nearest_centroid", "nearest class mean, for comparison", "class mean"),
+            Rival("majority", "always the most frequent class", "majority"),
+        ),
+        new=new,
+        split=split,
+        compare=compare,
+        mistakes=find_mistakes,
+    )
+)

@@ -1,4 +1,4 @@
-"""Image classifiers by name: a closed registry, so that a config.json can ask for nothing else.
+"""The nets of the tasks by name: a closed registry, so that a config.json asks for nothing else.
 
 A maker is one function under `@maker`, with the limits of its arguments beside it. Read next:
 `baselines.py`.
@@ -10,8 +10,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from chainrule.apps.factors import Factors
 from chainrule.core.errors import ArgumentError, UnknownNameError
-from chainrule.nn import Conv2D, Dense, Dropout, Flatten, MaxPooling2D, Module
+from chainrule.nn import (
+    Conv2D,
+    Dense,
+    Dropout,
+    Embedding,
+    Flatten,
+    GlobalAveragePooling1D,
+    MaxPooling2D,
+    Module,
+)
 from chainrule.train import Sequential
 
 MOST_LAYERS = 8
@@ -19,11 +29,12 @@ MOST_LAYERS = 8
 
 @dataclass(frozen=True)
 class Maker:
-    """How a kind of net is made, and the least and most that each argument may be.
+    """How a kind of net is made for a task, and the least and most that each argument may be.
 
     An argument with integer limits takes an integer; one whose name is in `lists` a list of them.
     """
 
+    task: str
     make: Callable[..., list[Module]]
     limits: Mapping[str, tuple[float, float]]
     lists: tuple[str, ...] = ()
@@ -33,18 +44,19 @@ MAKERS: dict[str, Maker] = {}
 
 
 def maker(
-    *, lists: tuple[str, ...] = (), **limits: tuple[float, float]
+    task: str, *, lists: tuple[str, ...] = (), **limits: tuple[float, float]
 ) -> Callable[[Callable[..., list[Module]]], Callable[..., list[Module]]]:
     """Register a function that gives the layers; `limits` are those of its arguments."""
 
     def register(make: Callable[..., list[Module]]) -> Callable[..., list[Module]]:
-        MAKERS[make.__name__] = Maker(make, limits, lists)
+        MAKERS[make.__name__] = Maker(task, make, limits, lists)
         return make
 
     return register
 
 
 @maker(
+    "images",
     filters=(1, 512),
     pools=(1, 4),
     units=(1, 4096),
@@ -70,13 +82,47 @@ def cnn(
     return [*layers, Dropout(dropout), Dense(classes)]
 
 
-def make_model(name: str, arguments: Mapping[str, Any], shape: tuple[int, ...], seed: int) -> Any:
-    """The model of a maker's name and arguments, built for images of `shape`.
+@maker("text", words=(1, 1_000_000), size=(1, 256), dropout=(0.0, 0.95), classes=(2, 1000))
+def bag(words: int, size: int, dropout: float, classes: int) -> list[Module]:
+    """The mean of the vectors of all n-grams in a text, then one dense layer.
 
-    UnknownNameError for a maker that is none, ArgumentError for arguments outside its limits.
+    Joulin et al., "Bag of Tricks for Efficient Text Classification", 2016. Logits come out.
     """
-    if not isinstance(name, str) or name not in MAKERS:
-        raise UnknownNameError("model", name, MAKERS)
+    vectors = Embedding(words + 1, size, mask_zero=True)
+    return [vectors, GlobalAveragePooling1D(), Dropout(dropout), Dense(classes)]
+
+
+@maker(
+    "recommend",
+    users=(1, 1_000_000),
+    items=(1, 1_000_000),
+    size=(1, 256),
+    mean=(-1e6, 1e6),
+    l2=(0.0, 1.0),
+    bias_l2=(0.0, 1.0),
+)
+def factors(
+    users: int, items: int, size: int, mean: float, l2: float, bias_l2: float
+) -> list[Module]:
+    """The rating of (user, item) as their biases and the product of their vectors."""
+    return [Factors(users, items, size, mean, l2, bias_l2)]
+
+
+def make_model(
+    name: str,
+    arguments: Mapping[str, Any],
+    shape: tuple[int, ...],
+    seed: int,
+    task: str | None = None,
+) -> Any:
+    """The model of a maker's name and arguments, built for examples of `shape`.
+
+    UnknownNameError for a maker that is none, or not one of `task`; ArgumentError for arguments
+    outside its limits.
+    """
+    known = [each for each, found in MAKERS.items() if task in (None, found.task)]
+    if not isinstance(name, str) or name not in known:
+        raise UnknownNameError("model", name, known)
     found = MAKERS[name]
     check_arguments(name, found, arguments)
     model = Sequential(found.make(**arguments), seed=seed)

@@ -4,10 +4,11 @@
 |---|---|
 | `config.json` | what builds the model again: names from closed registries, and numbers |
 | `model.safetensors` | its weights |
+| `vocabulary.txt` | of a text model: its n-grams, each on the line of its number |
 | `history.json` | the numbers of each epoch, why training ended, the test result |
-| `curve.png` (or `curve.txt`) | loss and accuracy over the epochs |
+| `curve.png` (or `curve.txt`) | loss and accuracy (or error) over the epochs |
 
-Read next: `classifiers.py`.
+Read next: `learner.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from chainrule.core.errors import ArgumentError, FileError, UnknownNameError
 
 PARENT = Path("runs")
 CONFIG, WEIGHTS, HISTORY = "config.json", "model.safetensors", "history.json"
-RESERVE = 4 * 2**20  # bytes that must fit before training starts: twice what the apps write
+VOCABULARY = "vocabulary.txt"
+RESERVE = 8 * 2**20  # bytes that must fit before training starts: twice what the apps write
 MOST_BYTES = 2**20  # a config.json is about 1 KB
 
 
@@ -144,7 +146,7 @@ def check_room(path: Path) -> None:
 def discard(path: Path, made: list[Path]) -> None:
     """Remove the files we wrote into the folder, and the folders we made that are empty then."""
     with suppress(OSError):
-        for name in (CONFIG, HISTORY):
+        for name in (CONFIG, VOCABULARY, HISTORY):
             (path / name).unlink(missing_ok=True)
         for folder in made:
             folder.rmdir()

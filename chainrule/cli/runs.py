@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import numpy as np
 import typer
 
-from chainrule.apps.classifier import Classifier
-from chainrule.apps.pictures import read_images
 from chainrule.apps.runs import find_run
+from chainrule.apps.tasks import open_run
 from chainrule.cli.terminal import (
     FINDINGS,
     AsJson,
@@ -24,7 +21,7 @@ from chainrule.cli.terminal import (
     tell_error,
     use_threads,
 )
-from chainrule.core.errors import ChainruleError
+from chainrule.core.errors import ChainruleError, FileError
 from chainrule.data.registry import load
 
 RunName = typer.Argument(metavar="RUN", help="A run folder, or its name in runs/.")
@@ -34,84 +31,68 @@ def evaluate(run: str = RunName, threads: int | None = Threads, as_json: bool = 
     """Measure a trained model on the test part of its data set."""
     use_threads(threads)
     found = find_run(run)
-    classifier = Classifier.load(found)
-    examples = load(classifier.data, report=tell)
-    x = np.asarray(examples.x_test) / np.float32(classifier.x_max)
-    metrics = classifier.evaluate(x, examples.y_test)
+    task, learner = open_run(found)
+    recipe = task.recipe(learner.data)
+    test = task.split(load(learner.data, report=tell), recipe.validation).test
+    metrics = learner.evaluate(test.x, test.y)
     if as_json:
-        about = {"run": str(found), "data": classifier.data, "examples": len(x)}
+        about = {"run": str(found), "data": learner.data, "examples": len(test.y)}
         show_json({**metrics, **about})
         return
-    right = round(metrics["accuracy"] * len(x))
-    show(
-        facts(
-            (
-                ("accuracy", f"{metrics['accuracy']:.2%}: {right:,} of {len(x):,} test images"),
-                ("loss", f"{metrics['loss']:.4f} nats an image"),
-            )
-        )
-    )
+    show(facts(learner.report(metrics, len(test.y))))
 
 
 def predict(
     run: str = RunName,
-    inputs: list[Path] = typer.Argument(
-        metavar="INPUT...", help="Images: .npy (one or a stack), .csv or .png."
+    inputs: list[str] | None = typer.Argument(
+        None,
+        metavar="INPUT...",
+        help="For an images run files: .npy (one or a stack), .csv or .png. For a text run texts. "
+        "For a recommend run USER:FILM, numbers or a title; or USER, for the best new films.",
+        show_default=False,
+    ),
+    file: Path | None = typer.Option(
+        None, help="A file with an INPUT on each line; - is stdin.", show_default=False
     ),
     threads: int | None = Threads,
     as_json: bool = AsJson,
 ) -> None:
-    """Say what images show, with the probability.
+    """Say what images show, how a text feels, or what a user would like.
 
-    Exit code 1 when a file could not be read; the others are done all the same.
+    Exit code 1 when an input could not be read; the others are done all the same.
     """
     use_threads(threads)
+    wanted = [*(inputs or ()), *(read_lines(file) if file else ())]
+    if not wanted:
+        raise typer.BadParameter("none was given.", param_hint="INPUT")
     found = find_run(run)
-    classifier = Classifier.load(found)
-    rows: list[Row] = []
+    _, learner = open_run(found)
+    answers = []
     broken = 0
-    for path in inputs:
+    for given in wanted:
         try:
-            images = read_images(path, classifier.shape, classifier.x_max)
+            answers += learner.answer(given)
         except ChainruleError as error:
             tell_error(error)
             broken += 1
-            continue
-        shares = classifier.probabilities(images)
-        rows += [Row(str(path), i, share) for i, share in enumerate(shares)]
     if as_json:
-        predictions = [described(row, classifier.classes) for row in rows]
-        show_json({"run": str(found), "unreadable": broken, "predictions": predictions})
-    elif rows:
-        show_predictions(rows, classifier.classes)
+        show_json({"run": str(found), "unreadable": broken, "predictions": answers})
+    elif answers:
+        table = columns(*learner.headings)
+        for answer in answers:
+            table.add_row(*learner.row(answer))
+        show(table)
     if broken:
         raise typer.Exit(FINDINGS)
 
 
-class Row(NamedTuple):
-    """One image: its file, its place in it, and the probability of each class."""
-
-    input: str
-    place: int
-    shares: np.ndarray
-
-
-def described(row: Row, classes: Sequence[str]) -> dict[str, Any]:
-    """A prediction in JSON's terms."""
-    return {
-        "input": row.input,
-        "index": row.place,
-        "class": classes[int(row.shares.argmax())],
-        "probability": row.shares.max(),
-        "probabilities": dict(zip(classes, row.shares.tolist())),
-    }
-
-
-def show_predictions(rows: Sequence[Row], classes: Sequence[str]) -> None:
-    """A line for each image: the most probable class, and the next."""
-    table = columns("input", "image", "class", "probability", "else")
-    for path, i, shares in rows:
-        first, second = np.argsort(-shares, kind="stable")[:2]
-        runner_up = f"{classes[second]} {shares[second]:.1%}"
-        table.add_row(path, str(i), classes[first], f"{shares[first]:.1%}", runner_up)
-    show(table)
+def read_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 file, or of stdin for -, but for empty ones; FileError where none."""
+    try:
+        if str(path) == "-":
+            text = sys.stdin.buffer.read().decode("utf-8")
+        else:
+            text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path} cannot be read: {error}", mend="a UTF-8 text file") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]

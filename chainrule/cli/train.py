@@ -1,14 +1,19 @@
-"""`chainrule train images`. Read next: `outcome.py`."""
+"""`chainrule train TASK`: one command for each task, all with the same options.
+
+Read next: `outcome.py`.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from chainrule.apps.images import RECIPES, Outcome, train
+from chainrule.apps.tasks import TASKS, Recipe, Task
+from chainrule.apps.training import Outcome, train
 from chainrule.cli.outcome import show_outcome
 from chainrule.cli.terminal import (
     FINDINGS,
@@ -23,57 +28,58 @@ from chainrule.cli.terminal import (
 app = typer.Typer(no_args_is_help=True)
 
 
-def chosen(name: str) -> str:
-    """What the recipes say under `name`, for the help page."""
-    return ", ".join(f"{data} {getattr(recipe, name):g}" for data, recipe in RECIPES.items())
+def chosen(task: Task, told: Callable[[Recipe], str], **options: Any) -> Any:
+    """An option that is as the recipes say where it is not given; the help page says how."""
+    shown = (f"{data} {told(recipes[0])}" for data, recipes in task.recipes.items())
+    return typer.Option(None, show_default=", ".join(shown), **options)
 
 
-@app.callback()
-def tasks() -> None:
-    """Keep `images` a command of its own while it is the only task."""
+def command_of(task: Task) -> Callable[..., None]:
+    """The command that trains `task`."""
+    sets, things = " or ".join(task.recipes), task.things.capitalize()
 
+    def command(
+        data: str = typer.Option(task.data, help=f"A set of {task.things}: {sets}."),
+        model: str | None = chosen(task, lambda r: r.maker, help="Which net."),
+        epochs: int | None = chosen(
+            task, lambda r: f"{r.epochs}", min=1, help="At most this many."
+        ),
+        lr: float | None = chosen(
+            task, lambda r: f"{r.learning_rate:g}", help="Adam's learning rate."
+        ),
+        batch_size: int | None = chosen(
+            task, lambda r: f"{r.batch_size}", min=1, help=f"{things} a step."
+        ),
+        seed: int = typer.Option(0, min=0, max=2**32 - 1, help="Of initial weights and batches."),
+        out: Path | None = typer.Option(
+            None,
+            help="The run folder; it must be new or empty.",
+            show_default=f"runs/{task.name}-DATA-NNN",
+        ),
+        threads: int | None = Threads,
+        as_json: bool = AsJson,
+    ) -> None:
+        if lr is not None and not lr > 0:
+            raise typer.BadParameter(f"{lr:g} is not above 0.", param_hint="--lr")
+        use_threads(threads)
+        wanted: dict[str, Any] = dict(model=model, epochs=epochs, batch_size=batch_size)
+        outcome = train(task, data, **wanted, learning_rate=lr, seed=seed, out=out, tell=tell)
+        if as_json:
+            show_json(record(data, seed, outcome))
+        elif outcome.test:
+            show_outcome(outcome)
+        end(outcome)
 
-@app.command("images")
-def images(
-    data: str = typer.Option("digits", help="A set of images: " + " or ".join(RECIPES) + "."),
-    epochs: int | None = typer.Option(
-        None, min=1, help="At most this many.", show_default=chosen("epochs")
-    ),
-    lr: float | None = typer.Option(
-        None, help="Adam's learning rate.", show_default=chosen("learning_rate")
-    ),
-    batch_size: int | None = typer.Option(
-        None, min=1, help="Images a step.", show_default=chosen("batch_size")
-    ),
-    seed: int = typer.Option(0, min=0, max=2**32 - 1, help="Of initial weights and batches."),
-    out: Path | None = typer.Option(
-        None, help="The run folder; it must be new or empty.", show_default="runs/images-DATA-NNN"
-    ),
-    threads: int | None = Threads,
-    as_json: bool = AsJson,
-) -> None:
-    """Train a convolutional net to classify images, and judge it on images it has not seen.
-
-    The run folder gets the weights, configuration, history and learning curve.
-    Ctrl-C stops early and keeps the best weights so far.
-    """
-    if lr is not None and not lr > 0:
-        raise typer.BadParameter(f"{lr:g} is not above 0.", param_hint="--lr")
-    use_threads(threads)
-    outcome = train(
-        data,
-        epochs=epochs,
-        learning_rate=lr,
-        batch_size=batch_size,
-        seed=seed,
-        out=out,
-        tell=tell,
+    command.__doc__ = (
+        f"{task.summary}, and judge it on {task.things} it has not seen.\n\n"
+        "The run folder gets the weights, configuration, history and learning curve. "
+        "Ctrl-C stops early and keeps the best weights so far."
     )
-    if as_json:
-        show_json(record(data, seed, outcome))
-    elif outcome.test:
-        show_outcome(outcome)
-    end(outcome)
+    return command
+
+
+for each in TASKS.values():
+    app.command(each.name)(command_of(each))
 
 
 def end(outcome: Outcome) -> None:
@@ -95,20 +101,22 @@ def end(outcome: Outcome) -> None:
 
 def record(data: str, seed: int, outcome: Outcome) -> dict[str, Any]:
     """The result in JSON's terms; metrics are null where training was stopped or failed."""
-    history = outcome.history
+    history, task = outcome.history, outcome.task
     return {
-        "accuracy": outcome.test.get("accuracy"),
-        "loss": outcome.test.get("loss"),
+        **{name: outcome.test.get(name) for name in task.learner.metrics},
         "baselines": outcome.baselines,
+        "beaten_by": outcome.beaten_by,
         "epochs": len(history.epoch),
         "best_epoch": outcome.best,
         "stopped": history.stopped,
         "reason": history.reason,
         "run": str(outcome.run),
-        "task": "images",
+        "task": task.name,
         "data": data,
+        "model": outcome.recipe.maker,
         "seed": seed,
         "seconds": round(outcome.seconds, 3),
         "examples": outcome.sizes,
+        "split": outcome.told or None,
         "failure": outcome.failure or None,
     }

@@ -52,10 +52,11 @@ class Plan:
         self.stores: dict[Node, int] = {}
         self.names = names
         self._collect()
+        self.operands = self._operands() if kernel.product else (0, 0)
         self.levels = self._levels()
         spread = spread_of(kernel.nodes[0]) if kernel.nodes[0].op.spread else None
         self.adds = spread is not None and spread.adds
-        self.axes = merged_axes(kernel, self.accesses, keep_first=self.adds)
+        self.axes = merged_axes(kernel, self.accesses, self.adds, bool(kernel.product))
         self.meets = self.adds and self._meets()
 
     def _meets(self) -> bool:
@@ -79,6 +80,18 @@ class Plan:
             full = is_full(node, self.kernel) or is_copy(node)
             view = View.whole(self.kernel.space) if full else row_view(self.kernel)
             self.stores[node] = self._access(self.stored[node], view, node)
+
+    def _operands(self) -> tuple[int, int]:
+        """The accesses of a product's operands: still along the axes that they do not have."""
+        product = self.kernel.product
+        assert product is not None
+        part = product.op.lower(product.attrs["spec"])
+        found = []
+        for own, (node, view) in zip(part[:2], self.resolver.operands(product), strict=True):
+            steps = dict(zip(own, view.strides, strict=True))
+            over = View(self.kernel.space, tuple(steps.get(q, 0) for q in part.out), view.offset)
+            found.append(self._access(self.names(node), over, node))
+        return found[0], found[1]
 
     def _access(self, buffer: str, view: View, node: Node) -> int:
         access = Access(buffer, view.strides, view.offset, node.dtype.name)
@@ -126,10 +139,13 @@ class Plan:
         return found
 
 
-def merged_axes(kernel: Kernel, accesses: Sequence[Access], keep_first: bool = False) -> list[Axis]:
+def merged_axes(
+    kernel: Kernel, accesses: Sequence[Access], keep_first: bool = False, columns: bool = False
+) -> list[Axis]:
     """The axes of the space, ones dropped, neighbours merged where every access allows it.
 
-    With `keep_first` the first axis stays even so: it is the one that threads may share out.
+    With `keep_first` the first axis stays even so: it is the one that threads may share out. With
+    `columns` the last axis is a product's columns, even where there is but one.
     """
     axes: list[Axis] = []
     for i, extent in enumerate(kernel.space):
@@ -142,4 +158,15 @@ def merged_axes(kernel: Kernel, accesses: Sequence[Access], keep_first: bool = F
                 axes[-1] = Axis(last.extent * extent, axis.reduced, axis.steps)
                 continue
         axes.append(axis)
+    if columns and single_column(kernel):
+        axes.append(Axis(1, False, (0,) * len(accesses)))
     return axes or [Axis(1, bool(kernel.reduced), (0,) * len(accesses))]
+
+
+def single_column(kernel: Kernel) -> bool:
+    """Whether a product's columns are one."""
+    product = kernel.product
+    assert product is not None
+    part = product.op.lower(product.attrs["spec"])
+    count = len(part.columns)
+    return all(n == 1 for n in kernel.space[len(kernel.space) - count :])

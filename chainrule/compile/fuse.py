@@ -18,6 +18,7 @@ from chainrule.core.graph import Graph
 from chainrule.core.node import Node
 from chainrule.core.op import Shape
 from chainrule.core.view import Spread, View, contiguous
+from chainrule.grad.control import part_op
 from chainrule.ops.linear import Letters, letters
 
 LOOP_KINDS = ("elementwise", "reduction", "random")
@@ -120,6 +121,10 @@ def singles(graph: Graph, resolver: Resolver) -> dict[Node, Kernel]:
     for node in graph.order:
         if not resolver.computed(node):
             continue
+        if node.op is part_op:  # the run that makes the bundle puts it in place
+            found[node] = found[node.inputs[0]]
+            found[node].nodes.append(node)
+            continue
         kernel = Kernel([node], space_of(node))
         kernel.host = not is_native(node, resolver)
         if not kernel.host and node.op.kind == "contraction":
@@ -198,16 +203,15 @@ def union(first: Kernel, second: Kernel, resolver: Resolver) -> Kernel | None:
 
 
 def fits_tile(node: Node, product: Node, resolver: Resolver) -> bool:
-    """Whether an epilogue node reads with one step along rows and one along columns."""
+    """Whether an epilogue node reads with one step along columns."""
     if node is product:
         return True
     if node.op.kind != "elementwise":
         return False
     part = letters(product.attrs["spec"])
-    split = len(part.batch) + len(part.rows)
-    groups = list(range(len(part.batch), split)), list(range(split, len(part.out)))
+    columns = list(range(len(part.batch) + len(part.rows), len(part.out)))
     views = [o.view for o in resolver.operands(node) if o.node.op.name != "literal"]
-    return all(merged_axis(view, axes) is not None for view in views for axes in groups)
+    return all(merged_axis(view, columns) is not None for view in views)
 
 
 def detour(first: Kernel, second: Kernel) -> bool:
@@ -275,15 +279,12 @@ def in_order(
     return order
 
 
-class Product(NamedTuple):
-    """A contraction as a batched matrix product: extents, and strides of both operands."""
+class Sum(NamedTuple):
+    """A summed axis of a contraction: its extent, and the step of both operands along it."""
 
-    batch: tuple[tuple[int, int, int], ...]  # (extent, stride in a, stride in b)
-    m: int
-    n: int
-    k: int
-    a: tuple[int, int]  # strides along m and k
-    b: tuple[int, int]  # strides along k and n
+    extent: int
+    a: int
+    b: int
 
 
 def merged_axis(view: View, axes: list[int]) -> tuple[int, int] | None:
@@ -294,27 +295,22 @@ def merged_axis(view: View, axes: list[int]) -> tuple[int, int] | None:
     return None if flat is None else (total, flat.strides[0])
 
 
-def walks(own: str, view: View, part: Letters) -> tuple[int, int, int, int] | None:
-    """(extent, step) outside and along the sum of one operand; None when no one step does it.
-
-    Columns must lie side by side: they are read a vector at a time.
-    """
-    outside = part.rows if own == part.a else part.columns
-    free = merged_axis(view, [own.index(q) for q in outside])
-    summed = merged_axis(view, [own.index(q) for q in part.summed])
-    if free is None or summed is None or (own == part.b and free[0] > 1 and free[1] != 1):
-        return None
-    return (*free, *summed)
+def side_by_side(own: str, view: View, part: Letters) -> bool:
+    """Whether the columns of a right operand lie side by side: they are read a vector at a time."""
+    merged = merged_axis(view, [own.index(q) for q in part.columns])
+    return merged is not None and (merged[0] == 1 or merged[1] == 1)
 
 
-def product_of(node: Node, a: View, b: View) -> Product | None:
-    """How a contraction reads its operands; None when it needs them laid out otherwise first."""
+def sums_of(node: Node, a: View, b: View) -> tuple[Sum, ...]:
+    """The summed axes of a contraction, neighbours merged where both operands allow it."""
     part = letters(node.attrs["spec"])
-    left, right = walks(part.a, a, part), walks(part.b, b, part)
-    if part.out != part.batch + part.rows + part.columns or left is None or right is None:
-        return None
-    batch = tuple(
-        (a.shape[part.a.index(q)], a.strides[part.a.index(q)], b.strides[part.b.index(q)])
-        for q in part.batch
-    )
-    return Product(batch, left[0], right[0], left[2], (left[1], left[3]), (right[3], right[1]))
+    found: list[Sum] = []
+    for q in part.summed:
+        i, j = part.a.index(q), part.b.index(q)
+        axis = Sum(a.shape[i], a.strides[i], b.strides[j])
+        last = found[-1] if found else None
+        if last and (last.a, last.b) == (axis.a * axis.extent, axis.b * axis.extent):
+            found[-1] = Sum(last.extent * axis.extent, axis.a, axis.b)
+        elif axis.extent != 1:
+            found.append(axis)
+    return tuple(found)

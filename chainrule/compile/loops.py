@@ -276,9 +276,16 @@ class Emitter:
             carried = walk.join(carried, self.blockwise(last, rest, walk.start, step, walk))
         return carried
 
-    def body(self, pointers: list[Value], nodes: Sequence[Node], lanes: int, active: int) -> None:
-        """Everything of a kernel without reductions, at one place."""
-        local: dict[Node, Value] = {}
+    def body(
+        self,
+        pointers: list[Value],
+        nodes: Sequence[Node],
+        lanes: int,
+        active: int,
+        given: dict[Node, Value] | None = None,
+    ) -> None:
+        """Everything of a kernel without reductions, at one place; `given` values are there."""
+        local: dict[Node, Value] = dict(given or {})
         for node in nodes:
             local[node] = self.compute(node, pointers, lanes, active, local, local)
         for node, access in self.plan.stores.items():

@@ -1,24 +1,26 @@
 """Segments: runs of kernels as one LLVM module, with one function that calls them in order.
 
-Between kernels that several threads share stands a barrier; neighbours that one thread runs
-need none. Read next: `loops.py`.
+Threads share out the units of a kernel and meet when all are done; neighbours too small for that
+are one piece of work, for whoever comes first. Read next: `loops.py`.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from chainrule.compile.axes import Plan
-from chainrule.compile.fuse import Kernel, Product, product_of
+from chainrule.compile.fuse import Kernel, Sum, sums_of
 from chainrule.compile.kernel import Builder, Value
 from chainrule.compile.llvm import ATTRIBUTES, LlvmBuilder
 from chainrule.compile.loops import Emitter, Fill
 from chainrule.compile.product import ProductEmitter
-from chainrule.compile.runtime import BARRIER, machine, unique
+from chainrule.compile.runtime import SHARE, machine, unique
 from chainrule.compile.text import TextBuilder
+from chainrule.compile.threads import LINE
 from chainrule.core.node import Node
 
 SMALL = 20_000  # element operations below which a kernel stays on one thread
@@ -34,6 +36,7 @@ class Segment:
     name: str = ""
     address: int = 0
     threads: int = 1
+    counters: int = 0  # how many pieces of work the threads share out, one after the other
 
     def readable(self, program: Any) -> str:
         """The kernels as lines, each under the user's line it came from."""
@@ -65,12 +68,10 @@ def lanes_of(kernel: Kernel) -> int:
     return vector // max(4, *[min(s, 8) for s in sizes])
 
 
-def product(kernel: Kernel, program: Any) -> Product:
-    """The matrix product of a kernel that has one."""
+def summed(kernel: Kernel, program: Any) -> tuple[Sum, ...]:
+    """The summed axes of a kernel that has a product."""
     a, b = program.resolver.operands(kernel.product)
-    found = product_of(kernel.product, a.view, b.view)  # type: ignore[arg-type]
-    assert found is not None, f"{kernel.product} was not laid out"
-    return found
+    return sums_of(kernel.product, a.view, b.view)  # type: ignore[arg-type]
 
 
 def phases(kernel: Kernel) -> int:
@@ -88,18 +89,16 @@ def emitter(
     plan = Plan(kernel, program.resolver, stored, program.names.__getitem__)
     if kernel.product is None:
         return Emitter(k, plan)
-    operands = program.resolver.operands(kernel.product)
-    buffers = tuple((program.names[o.node], o.view.offset) for o in operands)
     made = machine()
     registers = made.registers if made else 32
-    return ProductEmitter(k, plan, product(kernel, program), buffers, registers)
+    return ProductEmitter(k, plan, summed(kernel, program), registers)
 
 
 def work_of(kernel: Kernel, program: Any) -> int:
     """A rough count of element operations, to decide whether threads are worth waking."""
     elements = int(np.prod(kernel.space, dtype=np.int64))
     if kernel.product is not None:
-        return elements * max(1, product(kernel, program).k // 16)
+        return elements * max(1, math.prod(s.extent for s in summed(kernel, program)) // 16)
     costly = ("exp", "log", "tanh", "sigmoid", "power", "random_bits")
     return elements * sum(8 if n.op.name in costly else 1 for n in kernel.nodes)
 
@@ -121,48 +120,85 @@ def build_segments(program: Any) -> list[Segment]:
 
 
 def _write(segment: Segment, program: Any) -> None:
-    functions, declared, calls = [], set(), []
-    pending = ""  # what ran since the last barrier: nothing, one thread's work, or shared work
+    functions: list[str] = []
+    calls: list[str] = []
+    declared: set[str] = set()
+    alone: list[str] = []  # calls of kernels too small to share, up to the next that is shared
+
+    def share(function: str, units: int, title: str) -> None:
+        stamps = program.stopwatch and program.stopwatch.stamps(title)
+        calls.extend(_stamped(_share(function, units, segment.counters), stamps))
+        segment.counters += 1
+
+    def close(title: str) -> None:
+        if alone:
+            name = f"g{len(functions)}"
+            body = "\n".join(alone)
+            functions.append(TOGETHER.format(name=name, body=body))
+            share(name, 1, title)
+            alone.clear()
+
     work_list = [(kernel, phase) for kernel in segment.kernels for phase in range(phases(kernel))]
+    before = ""
     for i, (kernel, phase) in enumerate(work_list):
         k = LlvmBuilder(lanes_of(kernel), program.slots)
         work = emitter(k, kernel, program, phase)
         work.emit(Value(k, "%lo", "int64"), Value(k, "%hi", "int64"))
         functions.append(k.function(f"k{i}"))
         declared |= k.declared
-        units = work.units()
-        shared = units > 1 and work_of(kernel, program) > SMALL
-        if pending and (shared or pending == "shared"):
-            calls.append("  call void @cr_barrier(ptr %sync, i64 %n)")
-        pending = "shared" if shared else "one"
-        segment.threads = max(segment.threads, units if shared else 1)
-        calls.extend(_call(i, units, shared))
-    body = "\n".join(calls)
-    text = "\n".join([*functions, STEP.format(body=body), *sorted(declared), BARRIER, ATTRIBUTES])
+        units, title = work.units(), _title(kernel, program)
+        if units > 1 and work_of(kernel, program) > SMALL:
+            close(before)
+            share(f"k{i}", units, title)
+            segment.threads = max(segment.threads, units)
+        else:
+            alone.append(f"  call void @k{i}(ptr %table, i64 0, i64 {units})")
+            before = title if program.stopwatch and len(alone) == 1 else f"{before}; {title}"
+    close(before)
+    declared |= {"declare i64 @llvm.readcyclecounter()"} if program.stopwatch else set()
+    body = STEP.format(body="\n".join(calls))
+    text = "\n".join([*functions, body, *sorted(declared), SHARE, ATTRIBUTES])
     segment.name = unique(text)
     segment.text = text.replace("@cr_step", f"@{segment.name}")
 
 
-def _call(i: int, units: int, shared: bool) -> list[str]:
-    if not shared:
-        return [
-            f"  br i1 %first, label %one{i}, label %skip{i}",
-            f"one{i}:",
-            f"  call void @k{i}(ptr %table, i64 0, i64 {units})",
-            f"  br label %skip{i}",
-            f"skip{i}:",
-        ]
+def _share(function: str, units: int, place: int) -> list[str]:
+    """The call that shares a function's units among the threads, by the counters at `place`."""
+    threads = f"i64 {units}, i64 %tid, i64 %n"
     return [
-        f"  %a{i} = mul i64 %tid, {units}",
-        f"  %lo{i} = udiv i64 %a{i}, %n",
-        f"  %t{i} = add i64 %a{i}, {units}",
-        f"  %hi{i} = udiv i64 %t{i}, %n",
-        f"  call void @k{i}(ptr %table, i64 %lo{i}, i64 %hi{i})",
+        f"  %at{place} = mul i64 %lines, {place * LINE}",
+        f"  %counters{place} = getelementptr i8, ptr %counters, i64 %at{place}",
+        f"  call void @cr_share(ptr @{function}, ptr %table, ptr %counters{place}, {threads})",
     ]
 
 
+def _stamped(calls: list[str], stamps: tuple[int, int] | None) -> list[str]:
+    """The calls between two readings of the clock, which the first thread writes."""
+    if stamps is None:
+        return calls
+    before, after = (
+        [
+            f"  br i1 %first, label %stamp{at}, label %stamped{at}",
+            f"stamp{at}:",
+            f"  %clock{at} = call i64 @llvm.readcyclecounter()",
+            f"  store volatile i64 %clock{at}, ptr inttoptr (i64 {address} to ptr)",
+            f"  br label %stamped{at}",
+            f"stamped{at}:",
+        ]
+        for at, address in ((address // 8, address) for address in stamps)
+    )
+    return [*before, *calls, *after]
+
+
+TOGETHER = """
+define internal void @{name}(ptr %table, i64 %lo, i64 %hi) #0 {{
+{body}
+  ret void
+}}
+"""
+
 STEP = """
-define void @cr_step(ptr %table, i64 %tid, i64 %n) #0 {{
+define void @cr_step(ptr %table, ptr %counters, i64 %tid, i64 %n) #0 {{
 entry:
   %old = alloca i32
   %new = alloca i32
@@ -171,11 +207,9 @@ entry:
   %flush = or i32 %bits, 32832
   store i32 %flush, ptr %new
   call void @llvm.x86.sse.ldmxcsr(ptr %new)
-  %syncp = getelementptr ptr, ptr %table, i64 1
-  %sync = load ptr, ptr %syncp
+  %lines = add i64 %n, 1
   %first = icmp eq i64 %tid, 0
 {body}
-  call void @cr_barrier(ptr %sync, i64 %n)
   call void @llvm.x86.sse.ldmxcsr(ptr %old)
   ret void
 }}

@@ -1,208 +1,270 @@
-"""The contraction kernel: a register tile of sums over the whole of k, then its epilogue.
+"""The contraction kernel: a register tile of sums over all summed axes, then its epilogue.
 
-Tiles are `rows` x `vectors` registers; row counts are balanced (128 = 8x13 + 2x12), so no tile
-is a thin edge. The finished tile lies in scratch and the epilogue (bias, activation, mask,
-optimiser) is the loop kernel of the same space, reading it there. Read next: `runtime.py`.
+A tile is `rows` x `vectors` registers. Its rows are the last row axes, cut evenly (128 = 8x13 +
+2x12), so no tile is a thin edge; all other axes are loops around it. Both operands are read where
+they lie: a convolution's windows are row and summed axes like any others. The finished tile lies
+in scratch and the epilogue (bias, activation, mask, optimiser) is the loop kernel of the same
+space, reading it there. Read next: `runtime.py`.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import itertools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
 
-from chainrule.compile.axes import Plan
-from chainrule.compile.fuse import Product
+from chainrule.compile.axes import Axis, Plan
+from chainrule.compile.fuse import Sum
 from chainrule.compile.kernel import Builder, Value
 from chainrule.compile.loops import Emitter
 from chainrule.core.node import Node
 
+ROWS = {(32, 2): 14, (32, 1): 28, (16, 2): 6, (16, 1): 12}  # by vector registers and vectors
+NEAR = 1 << 18  # bytes of the right operand that stay in a core's own cache
+UNROLLED = 4  # extents of summed axes up to which a loop costs more than its text
 
-class Tiles(NamedTuple):
-    """How m x n is cut: `large` tiles of `rows` rows, then tiles of one row fewer."""
 
-    rows: int
+class Digit(NamedTuple):
+    """One loop around the tile: how often, and what it steps along."""
+
+    extent: int
+    axis: int  # of the plan; ACROSS and DOWN for the tile's own cuts
+
+
+ACROSS, DOWN = -1, -2
+
+
+class Tile(NamedTuple):
+    """Rows: `per` (for `large` of `down` cuts, else one fewer) of axis `cut`, times `inner`."""
+
+    cut: int  # the axis cut, or DOWN where none is
+    per: int
     large: int
     down: int
+    inner: tuple[int, ...]  # axes wholly inside
     vectors: int
     across: int
 
 
-ROWS = {(32, 2): 14, (32, 1): 28, (16, 2): 6, (16, 1): 12}  # by vector registers and vectors
-
-
-def tiles_of(product: Product, lanes: int, registers: int) -> Tiles:
-    """The cut that fills the registers and leaves no thin edge."""
-    vectors = 2 if product.n > lanes else 1
+def tile_of(axes: list[Axis], b: int, lanes: int, registers: int) -> Tile:
+    """The tile that fills the registers: rows from the last axes that the right operand is
+    still along, columns from the last of all."""
+    columns = axes[-1].extent
+    vectors = 2 if columns > lanes else 1
     most = ROWS[registers, vectors]
-    down = -(-product.m // most)
-    rows = -(-product.m // down)
-    large = product.m - down * (rows - 1)
-    return Tiles(rows, large, down, vectors, -(-product.n // (lanes * vectors)))
+    first, size = len(axes) - 1, 1
+    while first and not axes[first - 1].steps[b] and size * axes[first - 1].extent <= most:
+        first -= 1
+        size *= axes[first].extent
+    inner = tuple(range(first, len(axes) - 1))
+    across = -(-columns // (lanes * vectors))
+    if not first or axes[first - 1].steps[b]:
+        return Tile(DOWN, 1, 1, 1, inner, vectors, across)
+    extent = axes[first - 1].extent
+    down = -(-extent // (most // size))
+    per = -(-extent // down)
+    return Tile(first - 1, per, extent - down * (per - 1), down, inner, vectors, across)
 
 
 class ProductEmitter:
     """Writes one contraction with its epilogue into a builder."""
 
-    def __init__(self, k: Builder, plan: Plan, product: Product, buffers: tuple, registers: int):
-        self.k, self.plan, self.product = k, plan, product
+    def __init__(self, k: Builder, plan: Plan, sums: tuple[Sum, ...], registers: int):
+        self.k, self.plan, self.sums = k, plan, sums
         self.node: Node = plan.kernel.product  # type: ignore[assignment]
-        self.buffers = buffers  # ((name, offset) of a, of b)
-        self.tiles = tiles_of(product, k.lanes, registers)
+        self.a, self.b = plan.operands
+        self.column = len(plan.axes) - 1
+        self.tile = tile_of(plan.axes, self.b, k.lanes, registers)
         self.emitter = Emitter(k, plan)
+        self.digits = self._digits()
+
+    def _digits(self) -> list[Digit]:
+        """The loops around the tile, slowest first.
+
+        A right operand that stays in cache is walked in full for every few rows of the left one;
+        of a large one, a strip of columns is kept while all rows pass.
+        """
+        taken = {*self.tile.inner, self.tile.cut}
+        axes = [
+            Digit(axis.extent, i)
+            for i, axis in enumerate(self.plan.axes[:-1])
+            if i not in taken and axis.extent > 1
+        ]
+        down, across = Digit(self.tile.down, DOWN), Digit(self.tile.across, ACROSS)
+        depth = math.prod(s.extent for s in self.sums)
+        size = depth * self.plan.axes[-1].extent * self.node.dtype.itemsize
+        if size <= NEAR:
+            return [*axes, down, across]
+        moving = [d for d in axes if self.plan.axes[d.axis].steps[self.b]]
+        return [*moving, across, *(d for d in axes if d not in moving), down]
 
     def units(self) -> int:
-        """Batches times tiles."""
-        count = self.tiles.down * self.tiles.across
-        for extent, _, _ in self.product.batch:
-            count *= extent
-        return count
+        """How many tiles there are."""
+        return math.prod(digit.extent for digit in self.digits)
 
     def emit(self, lo: Value, hi: Value) -> None:
-        """The function's body for tiles lo until hi; tiles of one column strip are neighbours."""
-        k, tiles = self.k, self.tiles
-        a, b = (k.pointer(name, offset) for name, offset in self.buffers)
-        self.tile = k.scratch(self.node.dtype.name, tiles.rows * tiles.vectors * k.lanes)
+        """The function's body for tiles lo until hi."""
+        k, tile = self.k, self.tile
+        rows = tile.per * math.prod(self.plan.axes[i].extent for i in tile.inner)
+        self.scratch = k.scratch(self.node.dtype.name, rows * tile.vectors * k.lanes)
+        start = [
+            k.pointer(a.buffer, a.offset) if a.buffer else k.constant(a.offset, "int64")
+            for a in self.plan.accesses
+        ]
 
         def body(unit: Value) -> None:
-            down = k.whole("rem", unit, tiles.down)
-            rest = k.whole("div", unit, tiles.down)
-            across = k.whole("rem", rest, tiles.across)
-            batch = k.whole("div", rest, tiles.across)
-            pa, pb = a, b
-            places: list[Value] = []
-            for extent, step_a, step_b in reversed(self.product.batch):
-                i = k.whole("rem", batch, extent)
-                batch = k.whole("div", batch, extent)
-                pa, pb = k.advance(pa, i, step_a), k.advance(pb, i, step_b)
-                places.insert(0, i)
-            for rows, full in self.variants():
-                self.variant(rows, full, down, across, pa, pb, places)
+            pointers, at = start, {ACROSS: unit, DOWN: unit}
+            for digit in reversed(self.digits):
+                index = k.whole("rem", unit, digit.extent) if digit.extent > 1 else None
+                if index is None:
+                    continue
+                unit = k.whole("div", unit, digit.extent)
+                at[digit.axis] = index
+                if digit.axis >= 0:
+                    pointers = self.emitter.move(pointers, digit.axis, index)
+            for per, full in self.variants():
+                self.guarded(per, full, at, pointers)
 
         k.loop(lo, hi, 1, [], body)
 
     def variants(self) -> list[tuple[int, bool]]:
-        """(rows, whether the strip is of full width) of the tiles that occur."""
-        t = self.tiles
-        rows = [t.rows] * (t.large > 0) + [t.rows - 1] * (t.large < t.down)
+        """(cut's length, whether the strip is of full width) of the tiles that occur."""
+        t, columns = self.tile, self.plan.axes[-1].extent
+        lengths = [t.per] * (t.large > 0) + [t.per - 1] * (t.large < t.down)
         width = self.k.lanes * t.vectors
-        full = [True] * (self.product.n >= width) + [False] * (self.product.n % width > 0)
-        return [(r, f) for r in rows for f in full]
+        full = [True] * (columns >= width) + [False] * (columns % width > 0)
+        return [(per, f) for per in lengths for f in full]
 
-    def variant(
-        self, rows: int, full: bool, down: Value, across: Value, pa: Value, pb: Value, places: list
-    ) -> None:
-        k, t = self.k, self.tiles
-        width = k.lanes * t.vectors
-        whole = self.product.n // width
+    def guarded(self, per: int, full: bool, at: dict[int, Value], pointers: list[Value]) -> None:
+        """The tile of one variant, where this unit is of it."""
+        k, t = self.k, self.tile
+        whole, rest = divmod(self.plan.axes[-1].extent, k.lanes * t.vectors)
+        conditions: list[Value] = []
+        if t.large < t.down:
+            large = per == t.per
+            conditions.append(self.below(at[DOWN], t.large, large))
+        if t.across > 1 and rest:
+            conditions.append(self.below(at[ACROSS], whole, full))
 
-        def inside() -> None:
-            skipped = t.large if rows != t.rows else 0
-            row = k.whole("add", k.whole("mul", down, rows), skipped)
-            column = k.whole("mul", across, width)
-            active = width if full else self.product.n % width
-            counts = [max(0, min(k.lanes, active - v * k.lanes)) for v in range(t.vectors)]
-            counts = [c for c in counts if c]
-            sums = self.sums(
-                rows, counts, k.advance(pa, row, self.product.a[0]), k.advance(pb, column, 1)
-            )
-            for i, value in enumerate(sums):
-                where = (i // len(counts)) * t.vectors + i % len(counts)
-                k.store(k.advance(self.tile, where * k.lanes, 1), value, k.lanes)
-            self.epilogue(rows, counts, row, column, places)
-
-        def by_width() -> None:
-            if t.across == 1 or self.product.n % width == 0:
-                inside()
-            elif full:
-                k.when(k.whole("less", across, whole), inside)
+        def nested(left: list[Value]) -> None:
+            if left:
+                k.when(left[0], lambda: nested(left[1:]))
             else:
-                k.when(k.whole("less", k.constant(whole - 1, "int64"), across), inside)
+                self.one(per, full, at, pointers)
 
-        if t.large == t.down:
-            by_width()
-        elif rows == t.rows:
-            k.when(k.whole("less", down, t.large), by_width)
-        else:
-            k.when(k.whole("less", k.constant(t.large - 1, "int64"), down), by_width)
+        nested(conditions)
 
-    def sums(self, rows: int, counts: list[int], pa: Value, pb: Value) -> list[Value]:
-        """The tile's sums over k, row by row."""
-        k, product = self.k, self.product
+    def below(self, x: Value, bound: int, wanted: bool) -> Value:
+        """x < bound, or its contrary."""
+        k = self.k
+        if wanted:
+            return k.whole("less", x, bound)
+        return k.whole("less", k.constant(bound - 1, "int64"), x)
+
+    def one(self, per: int, full: bool, at: dict[int, Value], pointers: list[Value]) -> None:
+        """One tile: its place, its sums, its epilogue."""
+        k, t, move = self.k, self.tile, self.emitter.move
+        width = k.lanes * t.vectors
+        if t.down > 1:
+            skipped = t.large if per != t.per else 0
+            first = k.whole("add", k.whole("mul", at[DOWN], per), skipped)
+            pointers = move(pointers, t.cut, first)
+        if t.across > 1:
+            pointers = move(pointers, self.column, k.whole("mul", at[ACROSS], width))
+        active = width if full else self.plan.axes[-1].extent % width
+        counts = [min(k.lanes, active - v * k.lanes) for v in range(t.vectors)]
+        counts = [c for c in counts if c > 0]
+        rows = self.row_places(per)
+        offsets = [sum(i * s for i, s in zip(row, self.row_steps(), strict=True)) for row in rows]
+        sums = self.summed(offsets, counts, pointers[self.a], pointers[self.b])
+        for i, value in enumerate(sums):
+            where = (i // len(counts)) * t.vectors + i % len(counts)
+            k.store(k.advance(self.scratch, where * k.lanes, 1), value, k.lanes)
+        self.epilogue(per, counts, pointers)
+
+    def row_places(self, per: int) -> list[tuple[int, ...]]:
+        """The index of every row of the tile along the cut and the inner axes."""
+        extents = [self.plan.axes[i].extent for i in self.tile.inner]
+        return list(itertools.product(range(per), *map(range, extents)))
+
+    def row_steps(self) -> list[int]:
+        """How far apart the rows stand in the left operand, along the cut and the inner axes."""
+        cut = 0 if self.tile.cut == DOWN else self.plan.axes[self.tile.cut].steps[self.a]
+        return [cut, *(self.plan.axes[i].steps[self.a] for i in self.tile.inner)]
+
+    def summed(self, offsets: list[int], counts: list[int], pa: Value, pb: Value) -> list[Value]:
+        """The tile's sums, row by row."""
+        k = self.k
         zero = k.spread(k.constant(0, self.node.dtype.name), k.lanes)
 
-        def body(_: Value, pa: Value, pb: Value, *sums: Value) -> list[Value]:
+        def place(pa: Value, pb: Value, *sums: Value) -> list[Value]:
             columns = [
                 k.load(k.advance(pb, v * k.lanes, 1), 1, k.lanes, count)
                 for v, count in enumerate(counts)
             ]
             after = []
-            for r in range(rows):
-                x = k.load(k.advance(pa, r, product.a[0]), 0, 1, 1)
-                spread = k.spread(x, k.lanes)
-                for v in range(len(counts)):
-                    after.append(k.fma(spread, columns[v], sums[r * len(counts) + v]))
-            return [k.advance(pa, 1, product.a[1]), k.advance(pb, 1, product.b[0]), *after]
+            for r, offset in enumerate(offsets):
+                x = k.spread(k.load(k.advance(pa, offset, 1), 0, 1, 1), k.lanes)
+                for v, column in enumerate(columns):
+                    after.append(k.fma(x, column, sums[r * len(counts) + v]))
+            return after
 
-        carried = [pa, pb, *[zero] * (rows * len(counts))]
-        return k.loop(0, product.k, 1, carried, body)[2:]
+        step: Callable = place
+        for axis in reversed(self.sums):
+            step = self.along(axis, step)
+        return step(pa, pb, *[zero] * (len(offsets) * len(counts)))
 
-    def epilogue(
-        self, rows: int, counts: list[int], row: Value, column: Value, places: list
-    ) -> None:
-        """The loop kernel over this tile, reading the sums from scratch."""
+    def along(self, axis: Sum, step: Callable) -> Callable:
+        """`step` at every place of one summed axis."""
         k = self.k
-        start = [
-            k.pointer(a.buffer, a.offset) if a.buffer else k.constant(a.offset, "int64")
-            for a in self.plan.accesses
-        ]
-        steps = self.steps()
-        for place, step in zip(places, steps[:-2], strict=True):
-            start = self.moved(start, place, step)
-        start = self.moved(self.moved(start, row, steps[-2]), column, steps[-1])
 
-        def body(r: Value) -> None:
-            pointers = self.moved(start, r, steps[-2])
-            base = k.advance(self.tile, r, k.lanes * self.tiles.vectors)
-            for v, count in enumerate(counts):
-                here = self.moved(pointers, v * k.lanes, steps[-1])
-                x = k.load(k.advance(base, v * k.lanes, 1), 1, k.lanes, k.lanes)
-                self.finish(here, x, count, steps[-1])
+        def unrolled(pa: Value, pb: Value, *sums: Value) -> list[Value]:
+            found = list(sums)
+            for i in range(axis.extent):
+                found = step(k.advance(pa, i, axis.a), k.advance(pb, i, axis.b), *found)
+            return found
 
-        k.loop(0, rows, 1, [], body)
+        def looped(pa: Value, pb: Value, *sums: Value) -> list[Value]:
+            def body(_: Value, pa: Value, pb: Value, *sums: Value) -> list[Value]:
+                after = step(pa, pb, *sums)
+                return [k.advance(pa, 1, axis.a), k.advance(pb, 1, axis.b), *after]
 
-    def steps(self) -> list[tuple[int, ...]]:
-        """Per batch axis, then rows, then columns: the step of every access."""
-        space = self.plan.kernel.space
-        batch = len(self.product.batch)
-        found: list[tuple[int, ...]] = []
-        for i in range(batch):
-            found.append(tuple(a.strides[i] for a in self.plan.accesses))
-        split = batch + self.row_axes
-        for group in (range(batch, split), range(split, len(space))):
-            axes = [i for i in group if space[i] != 1]
-            found.append(tuple(a.strides[axes[-1]] if axes else 0 for a in self.plan.accesses))
-        return found
+            return k.loop(0, axis.extent, 1, [pa, pb, *sums], body)[2:]
 
-    @property
-    def row_axes(self) -> int:
-        """How many axes of the space are rows."""
-        return len(self.node.op.lower(self.node.attrs["spec"]).rows)
+        return unrolled if axis.extent <= UNROLLED else looped
 
-    def moved(self, pointers: list[Value], index: Any, steps: tuple[int, ...]) -> list[Value]:
-        """Every access, `index` further."""
-        return [
-            self.k.advance(p, index, step) if a.buffer else p
-            for p, a, step in zip(pointers, self.plan.accesses, steps, strict=True)
-        ]
+    def epilogue(self, per: int, counts: list[int], pointers: list[Value]) -> None:
+        """The loop kernel over this tile, reading the sums from scratch."""
+        k, t = self.k, self.tile
+        extents = [per, *(self.plan.axes[i].extent for i in t.inner)]
+        axes = [t.cut, *t.inner]
 
-    def finish(self, pointers: list[Value], x: Value, active: int, steps: tuple[int, ...]) -> None:
-        """The epilogue's nodes for one vector of the tile."""
-        k, plan, emitter = self.k, self.plan, self.emitter
-        local: dict[Any, Value] = {self.node: x}
-        for position, step in enumerate(steps):
-            if position in plan.loads.values() and plan.accesses[position].buffer:
-                local[position] = k.load(pointers[position], step, k.lanes, active)
-        for node in plan.kernel.nodes:
-            if node is not self.node:
-                local[node] = emitter.compute(node, pointers, k.lanes, active, local, local)
-        for node, access in plan.stores.items():
-            k.store(pointers[access], emitter.spread(local[node], k.lanes), active)
+        def nest(level: int, row: Value, pointers: list[Value]) -> None:
+            if level == len(axes):
+                self.finish(row, counts, pointers)
+                return
+
+            def body(i: Value) -> None:
+                here = k.whole("add", k.whole("mul", row, extents[level]), i)
+                moved = pointers
+                if axes[level] != DOWN:
+                    moved = self.emitter.move(pointers, axes[level], i)
+                nest(level + 1, here, moved)
+
+            if extents[level] == 1:
+                nest(level + 1, row, pointers)
+            else:
+                k.loop(0, extents[level], 1, [], body)
+
+        nest(0, k.constant(0, "int64"), pointers)
+
+    def finish(self, row: Value, counts: list[int], pointers: list[Value]) -> None:
+        """The epilogue's nodes for one row of the tile."""
+        k = self.k
+        base = k.advance(self.scratch, row, k.lanes * self.tile.vectors)
+        nodes = [node for node in self.plan.kernel.nodes if node is not self.node]
+        for v, count in enumerate(counts):
+            here = self.emitter.move(pointers, self.column, v * k.lanes)
+            x = k.load(k.advance(base, v * k.lanes, 1), 1, k.lanes, k.lanes)
+            self.emitter.body(here, nodes, k.lanes, count, {self.node: x})

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -20,13 +19,17 @@ from chainrule.compile.layout import LAYOUT
 from chainrule.compile.memory import Life, plan
 from chainrule.compile.module import Segment, build_segments
 from chainrule.compile.runtime import load, machine
+from chainrule.compile.stopwatch import Stopwatch
+from chainrule.compile.threads import LINE
+from chainrule.compile.unfold import runner, unfolded
+from chainrule.core.dtypes import BUNDLE
 from chainrule.core.graph import Graph
 from chainrule.core.node import Node
 from chainrule.core.view import View
-from chainrule.rewrite import algebra, stability  # noqa: F401  (their rules register)
+from chainrule.rewrite import algebra, rows, stability  # noqa: F401  (their rules register)
 from chainrule.rewrite.engine import rewrite_graph
 
-HEADER = 2  # table slots before the buffers: the arena, the threads' words
+HEADER = 1  # table slots before the buffers: the arena
 
 
 class Program:
@@ -34,15 +37,16 @@ class Program:
 
     def __init__(self, graph: Graph, donated: Sequence[bool]):
         self.graph = graph
+        self.unfolded = unfolded(graph)
         self.native: Native | None = None
-        empty = any(0 in node.shape for node in graph.order)
+        empty = any(0 in node.shape for node in self.unfolded.order)
         if machine() is not None and not empty:
-            self.native = Native(graph, donated)
+            self.native = Native(self.unfolded, donated)
 
     def run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         """The outputs for input `arrays`."""
         if self.native is None:
-            return self.graph.run(*arrays)
+            return self.unfolded.run(*arrays)
         return self.native.run(arrays)
 
 
@@ -50,8 +54,9 @@ class Native:
     """The compiled form: segments, the arena and the table of buffer addresses."""
 
     def __init__(self, graph: Graph, donated: Sequence[bool]):
-        simpler, self.rewrites = rewrite_graph(graph)
-        self.graph, _ = rewrite_graph(simpler, LAYOUT)
+        self.graph, self.rewrites = rewrite_graph(graph)
+        for table in LAYOUT:
+            self.graph, _ = rewrite_graph(self.graph, table)
         kernels, self.resolver = fuse(self.graph)
         self.ends = {self.resolver.found[n].node for n in self.graph.outputs}
         self.kernels, self.inplace = self._donations(kernels, donated)
@@ -59,7 +64,16 @@ class Native:
         self.slots: dict[str, tuple[int, int, str]] = {}
         self.names: dict[Node, str] = {}
         self._place()
+        wanted = "time" in os.environ.get("CHAINRULE_SHOW", "").split(",")
+        self.stopwatch = Stopwatch() if wanted else None
         self.segments: list[Segment] = build_segments(self)
+        self.runners = {
+            kernel.nodes[0]: runner(
+                kernel.nodes[0], lambda g: Program(g, [False] * len(g.inputs)).run
+            )
+            for kernel in kernels
+            if kernel.nodes[0].dtype == BUNDLE
+        }
         self._bind()
         self._show()
 
@@ -69,6 +83,7 @@ class Native:
         """Outputs that take a donated input's memory, and the order that makes it safe."""
         owner = {node: kernel for kernel in kernels for node in kernel.nodes}
         hosts = {kernel for kernel in kernels if kernel.host}
+        computing = {kernel for kernel in hosts if not kernel.nodes[0].op.writes}
         after: dict[Kernel, set[Kernel]] = {}
         chosen: dict[Node, int] = {}
         order = kernels
@@ -79,13 +94,15 @@ class Native:
             for output in self.graph.outputs:
                 kernel = owner.get(output)
                 same = (output.shape, output.dtype) == (node.shape, node.dtype)
-                if output in chosen or kernel is None or kernel.host or not same:
+                if output in chosen or kernel is None or kernel not in readers or not same:
                     continue
-                if kernel not in readers or not self._in_step(kernel, node, output):
+                safe = self._writes if kernel.host else self._in_step
+                if not safe(kernel, node, output):
                     continue
                 wanted = {k: set(v) for k, v in after.items()}
                 wanted.setdefault(kernel, set()).update(k for k in readers if k is not kernel)
-                wanted[kernel] |= hosts  # NumPy may raise, and then the inputs must be whole
+                # NumPy may raise, and then the inputs must be whole.
+                wanted[kernel] |= computing if kernel.host else hosts
                 found = in_order(kernels, wanted, self.resolver)
                 if found:
                     order, after = found, wanted
@@ -96,6 +113,13 @@ class Native:
     def _reads(self, kernel: Kernel, node: Node) -> bool:
         operands = (o for n in kernel.nodes for o in self.resolver.operands(n))
         return any(o.node is node for o in operands)
+
+    def _writes(self, kernel: Kernel, node: Node, output: Node) -> bool:
+        """Whether NumPy makes `output` of `node` by changing some of its elements."""
+        first, *others = [self.resolver.found[n] for n in output.inputs]
+        alone = all(operand.node is not node for operand in others)
+        whole = first.node is node and first.view == View.whole(node.shape)
+        return bool(output.op.writes) and whole and alone
 
     def _in_step(self, kernel: Kernel, node: Node, output: Node) -> bool:
         """Whether the kernel reads `node` only at the element of `output` it then writes."""
@@ -181,13 +205,15 @@ class Native:
         work = max((s.threads for s in self.segments), default=1)
         with threads.lock:
             self.threads = min(work, threads.pool().count)
+        pieces = max((s.counters for s in self.segments), default=0)
+        self.counters = pieces * (self.threads + 1) * LINE
 
     def run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         """The outputs for input `arrays`; donated ones are written in place where safe."""
         with threads.lock:
             pool = threads.pool()
+            pool.reserve(self.counters)
             table, slots, names = self.table, self.slots, self.names
-            table[1] = pool.sync
             held = dict(zip(self.graph.inputs, arrays, strict=True))
             made: dict[Node, np.ndarray] = {}
             for output in self.direct:
@@ -206,9 +232,12 @@ class Native:
             for segment in self.segments:
                 if segment.text:
                     count = min(segment.threads, self.threads)
-                    pool.run(segment.address, table.ctypes.data, count)
+                    lines = segment.counters * (count + 1)
+                    pool.run(segment.address, table.ctypes.data, count, lines * LINE)
                 else:
-                    self._host(segment.node, held, made)
+                    self._host(segment.kernels[0].nodes, held, made)
+            if self.stopwatch:
+                self.stopwatch.lap()
             return [self._output(node, held, made) for node in self.graph.outputs]
 
     def _array(self, node: Node, held: dict, made: dict) -> np.ndarray:
@@ -231,9 +260,20 @@ class Native:
         steps = [s * array.itemsize for s in view.strides]
         return np.lib.stride_tricks.as_strided(flat, view.shape, steps)
 
-    def _host(self, node: Any, held: dict, made: dict) -> None:
+    def _host(self, nodes: list[Node], held: dict, made: dict) -> None:
+        node, *parts = nodes
         inputs = [self._view(source, held, made) for source in node.inputs]
-        np.copyto(self._array(node, held, made), node.op.ref(*inputs, **node.attrs))
+        if node in self.runners:
+            bundle = self.runners[node](*inputs)
+            for part in parts:
+                np.copyto(self._array(part, held, made), bundle[part.attrs["index"]])
+        elif node.op.writes:
+            out = self._array(node, held, made)
+            if node not in self.inplace:
+                np.copyto(out, inputs[0])
+            node.op.writes(out, *inputs, **node.attrs)
+        else:
+            np.copyto(self._array(node, held, made), node.op.ref(*inputs, **node.attrs))
 
     def _output(self, node: Node, held: dict, made: dict) -> np.ndarray:
         if node in made:

@@ -1,4 +1,4 @@
-"""Machine code from LLVM text, kept on disk; and the text all programs share: the barrier.
+"""Machine code from LLVM text, kept on disk; and the text of how threads share work.
 
 Objects are keyed by their text, the CPU and the versions. `CHAINRULE_CPU` names a lesser CPU,
 `CHAINRULE_CACHE` the folder. Read next: `threads.py`.
@@ -25,32 +25,60 @@ def _in_child() -> None:
 
 os.register_at_fork(after_in_child=_in_child)
 
-BARRIER = """
-define internal void @cr_barrier(ptr %sync, i64 %n) #0 {
+# How the threads of one run share a kernel's units. Its counters, a cache line each: how many units
+# are done, then for each thread how many of its own share are taken. A thread takes from its own
+# share first, so that what it wrote last time is near, then from the others': one that is not
+# scheduled holds the rest up no longer than the piece it has taken. All wait until all is done.
+SHARE = """
+define internal void @cr_share(
+    ptr %fn, ptr %table, ptr %counters, i64 %units, i64 %tid, i64 %n) #0 {
 entry:
   %one = icmp sle i64 %n, 1
-  br i1 %one, label %out, label %arrive
-arrive:
-  %generation = getelementptr i32, ptr %sync, i64 48
-  %count = getelementptr i32, ptr %sync, i64 32
-  %now = load atomic i32, ptr %generation acquire, align 4
-  %before = atomicrmw add ptr %count, i32 1 acq_rel
-  %wide = sext i32 %before to i64
-  %rest = sub i64 %n, 1
-  %last = icmp eq i64 %wide, %rest
-  br i1 %last, label %open, label %spin
-open:
-  store atomic i32 0, ptr %count monotonic, align 4
-  %next = add i32 %now, 1
-  store atomic i32 %next, ptr %generation release, align 4
+  br i1 %one, label %alone, label %owners
+alone:
+  call void %fn(ptr %table, i64 0, i64 %units)
   ret void
+owners:
+  %v = phi i64 [ 0, %entry ], [ %v1, %next ]
+  %more = icmp slt i64 %v, %n
+  br i1 %more, label %owner, label %spin
+owner:
+  %sum = add i64 %tid, %v
+  %who = urem i64 %sum, %n
+  %a = mul i64 %who, %units
+  %lo = udiv i64 %a, %n
+  %b = add i64 %a, %units
+  %hi = udiv i64 %b, %n
+  %size = sub i64 %hi, %lo
+  %up = add i64 %size, 7
+  %chunk = lshr i64 %up, 3
+  %place = add i64 %who, 1
+  %at = shl i64 %place, 6
+  %counter = getelementptr i8, ptr %counters, i64 %at
+  br label %claim
+claim:
+  %taken = atomicrmw add ptr %counter, i64 %chunk monotonic
+  %left = icmp slt i64 %taken, %size
+  br i1 %left, label %work, label %next
+work:
+  %from = add i64 %lo, %taken
+  %end = add i64 %from, %chunk
+  %over = icmp sgt i64 %end, %hi
+  %to = select i1 %over, i64 %hi, i64 %end
+  call void %fn(ptr %table, i64 %from, i64 %to)
+  %length = sub i64 %to, %from
+  %before = atomicrmw add ptr %counters, i64 %length acq_rel
+  br label %claim
+next:
+  %v1 = add i64 %v, 1
+  br label %owners
 spin:
-  %i = phi i32 [ 0, %arrive ], [ %more, %again ]
-  %seen = load atomic i32, ptr %generation acquire, align 4
-  %same = icmp eq i32 %seen, %now
-  br i1 %same, label %wait, label %out
+  %i = phi i32 [ 0, %owners ], [ %j, %again ]
+  %done = load atomic i64, ptr %counters acquire, align 8
+  %whole = icmp sge i64 %done, %units
+  br i1 %whole, label %out, label %wait
 wait:
-  %long = icmp sgt i32 %i, 4000
+  %long = icmp sgt i32 %i, 2000
   br i1 %long, label %yield, label %pause
 pause:
   call void @llvm.x86.sse2.pause()
@@ -59,7 +87,7 @@ yield:
   %ignored = call i32 @sched_yield()
   br label %again
 again:
-  %more = add i32 %i, 1
+  %j = add i32 %i, 1
   br label %spin
 out:
   ret void

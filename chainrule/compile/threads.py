@@ -1,4 +1,4 @@
-"""Threads: workers wait inside one native loop; a call wakes them, all meet at barriers.
+"""Threads: workers wait inside one native loop; a call wakes them, and all share its work.
 
 Workers are daemon Python threads that released the GIL. They spin a little, then sleep in the
 kernel (futex) until the next call. At exit they are told to stop and joined; after a fork the
@@ -11,41 +11,62 @@ import atexit
 import ctypes
 import os
 import threading
+import time
 
 import numpy as np
 
 from chainrule.compile.llvm import ATTRIBUTES
-from chainrule.compile.runtime import BARRIER, load
+from chainrule.compile.runtime import SHARE, load
 from chainrule.core.errors import ArgumentError
 
-# The words of a pool, one cache line each: 0 job, 16 stop, 32 arrived, 48 generation,
-# 64 function and table of the job (two i64), 80 workers asleep. The job word holds the job's
-# number above its count of threads (8 bits), so that a worker that has no part in a job can
-# never take the next one's count for its own.
-WORDS = 128
+# The words of a pool, i32, a cache line each: 0 job, 16 stop, 32 workers asleep, 48 the blocks'
+# address and 50 the bytes of one (i64), 64 + 16 w the job that worker w is inside of, or 0. The job
+# word holds the job's number above its count of threads (8 bits).
+#
+# A job's block is its function and table, then the counters of its kernels. A thread that comes
+# late, or was not scheduled for a while, finds all work of its job taken and passes through, so
+# nobody waits for it; its block is used again only when it has left.
+LINE = 64  # bytes of a cache line
+BLOCKS = 8
+HEAD = 64  # bytes before a block's counters
 MOST = 255  # threads that the job word can count
 
 WORKER = (
-    BARRIER
+    SHARE
     + ATTRIBUTES
     + """
 declare i64 @syscall(i64, ...)
+declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
+
+define internal ptr @cr_block(ptr %sync, i32 %job) #0 {
+  %number = lshr i32 %job, 8
+  %slot = and i32 %number, 7
+  %wide = zext i32 %slot to i64
+  %blocksp = getelementptr i32, ptr %sync, i64 48
+  %sizep = getelementptr i32, ptr %sync, i64 50
+  %blocks = load ptr, ptr %blocksp
+  %size = load i64, ptr %sizep
+  %offset = mul i64 %wide, %size
+  %block = getelementptr i8, ptr %blocks, i64 %offset
+  ret ptr %block
+}
 
 define void @cr_worker(ptr %sync, i64 %tid, i32 %first) #0 {
 entry:
   %stop = getelementptr i32, ptr %sync, i64 16
-  %fnp = getelementptr i32, ptr %sync, i64 64
-  %tablep = getelementptr i32, ptr %sync, i64 66
-  %asleep = getelementptr i32, ptr %sync, i64 80
+  %asleep = getelementptr i32, ptr %sync, i64 32
+  %line = shl i64 %tid, 4
+  %mine = add i64 %line, 64
+  %inside = getelementptr i32, ptr %sync, i64 %mine
   br label %idle
 idle:
   %last = phi i32 [ %first, %entry ], [ %job, %done ]
   br label %spin
 spin:
   %i = phi i32 [ 0, %idle ], [ %more, %again ]
-  %job = load atomic i32, ptr %sync acquire, align 4
-  %same = icmp eq i32 %job, %last
-  br i1 %same, label %wait, label %work
+  %seen = load atomic i32, ptr %sync acquire, align 4
+  %same = icmp eq i32 %seen, %last
+  br i1 %same, label %wait, label %enter
 wait:
   %long = icmp sgt i32 %i, 2000
   br i1 %long, label %sleep, label %pause
@@ -60,6 +81,12 @@ sleep:
 again:
   %more = add i32 %i, 1
   br label %spin
+enter:
+  %job = phi i32 [ %seen, %spin ], [ %now, %enter ]
+  %was = atomicrmw xchg ptr %inside, i32 %job seq_cst
+  %now = load atomic i32, ptr %sync seq_cst, align 4
+  %stays = icmp eq i32 %now, %job
+  br i1 %stays, label %work, label %enter
 work:
   %ended = load atomic i32, ptr %stop acquire, align 4
   %over = icmp ne i32 %ended, 0
@@ -67,43 +94,77 @@ work:
 run:
   %low = and i32 %job, 255
   %n = zext i32 %low to i64
-  %mine = icmp slt i64 %tid, %n
-  br i1 %mine, label %call, label %done
+  %part = icmp slt i64 %tid, %n
+  br i1 %part, label %call, label %done
 call:
-  %fn = load ptr, ptr %fnp
+  %block = call ptr @cr_block(ptr %sync, i32 %job)
+  %tablep = getelementptr ptr, ptr %block, i64 1
+  %counters = getelementptr i8, ptr %block, i64 64
+  %fn = load ptr, ptr %block
   %table = load ptr, ptr %tablep
-  call void %fn(ptr %table, i64 %tid, i64 %n)
+  call void %fn(ptr %table, ptr %counters, i64 %tid, i64 %n)
   br label %done
 done:
+  store atomic i32 0, ptr %inside seq_cst, align 4
   br label %idle
 out:
+  store atomic i32 0, ptr %inside seq_cst, align 4
   ret void
 }
 
-define void @cr_call(ptr %sync, ptr %fn, ptr %table, i64 %n) #0 {
+define void @cr_call(ptr %sync, ptr %fn, ptr %table, i64 %n, i64 %workers, i64 %bytes) #0 {
 entry:
   %alone = icmp sle i64 %n, 1
-  br i1 %alone, label %run, label %wake
-wake:
-  %fnp = getelementptr i32, ptr %sync, i64 64
-  %tablep = getelementptr i32, ptr %sync, i64 66
-  %asleep = getelementptr i32, ptr %sync, i64 80
-  store ptr %fn, ptr %fnp
-  store ptr %table, ptr %tablep
+  br i1 %alone, label %single, label %post
+single:
+  call void %fn(ptr %table, ptr null, i64 0, i64 1)
+  ret void
+post:
+  %asleep = getelementptr i32, ptr %sync, i64 32
   %old = load i32, ptr %sync
   %number = and i32 %old, -256
   %following = add i32 %number, 256
   %count = trunc i64 %n to i32
-  %job = or i32 %following, %count
-  %posted = atomicrmw xchg ptr %sync, i32 %job seq_cst
+  %fresh = or i32 %following, %count
+  %block = call ptr @cr_block(ptr %sync, i32 %fresh)
+  br label %worker
+worker:
+  %w = phi i64 [ 1, %post ], [ %w1, %free ], [ %w, %yield ]
+  %any = icmp sle i64 %w, %workers
+  br i1 %any, label %look, label %ready
+look:
+  %line = shl i64 %w, 4
+  %place = add i64 %line, 64
+  %insidep = getelementptr i32, ptr %sync, i64 %place
+  %in = load atomic i32, ptr %insidep seq_cst, align 4
+  %out = icmp eq i32 %in, 0
+  br i1 %out, label %free, label %compare
+compare:
+  %differs = xor i32 %in, %fresh
+  %slots = and i32 %differs, 1792
+  %other = icmp ne i32 %slots, 0
+  br i1 %other, label %free, label %yield
+yield:
+  %ignored = call i32 @sched_yield()
+  br label %worker
+free:
+  %w1 = add i64 %w, 1
+  br label %worker
+ready:
+  call void @llvm.memset.p0.i64(ptr %block, i8 0, i64 %bytes, i1 false)
+  %tablep = getelementptr ptr, ptr %block, i64 1
+  store ptr %fn, ptr %block
+  store ptr %table, ptr %tablep
+  %posted = atomicrmw xchg ptr %sync, i32 %fresh seq_cst
   %sleepers = load atomic i32, ptr %asleep seq_cst, align 4
-  %any = icmp ne i32 %sleepers, 0
-  br i1 %any, label %futex, label %run
+  %wanted = icmp ne i32 %sleepers, 0
+  br i1 %wanted, label %futex, label %run
 futex:
   %r = call i64 (i64, ...) @syscall(i64 202, ptr %sync, i64 129, i32 2147483647)
   br label %run
 run:
-  call void %fn(ptr %table, i64 0, i64 %n)
+  %counters = getelementptr i8, ptr %block, i64 64
+  call void %fn(ptr %table, ptr %counters, i64 0, i64 %n)
   ret void
 }
 
@@ -111,7 +172,7 @@ define void @cr_stop(ptr %sync) #0 {
 entry:
   %stop = getelementptr i32, ptr %sync, i64 16
   store atomic i32 1, ptr %stop release, align 4
-  %old = atomicrmw add ptr %sync, i32 1 seq_cst
+  %old = atomicrmw add ptr %sync, i32 256 seq_cst
   %r = call i64 (i64, ...) @syscall(i64 202, ptr %sync, i64 129, i32 2147483647)
   ret void
 }
@@ -147,13 +208,13 @@ class Pool:
 
     def __init__(self, count: int):
         self.count = min(count, MOST)
-        memory = np.zeros(WORDS * 4 + 64, np.uint8)
-        start = -memory.ctypes.data % 64
-        self.memory = memory
-        self.sync = memory.ctypes.data + start
+        self.words, self.sync = _lines(4 + self.count)
+        self.block = 0
+        self.reserve(64 * LINE)
         address = {name: load(WORKER, name) for name in ("cr_worker", "cr_call", "cr_stop")}
         worker = ctypes.CFUNCTYPE(None, _void_p, _i64, ctypes.c_int32)(address["cr_worker"])
-        self.call = ctypes.CFUNCTYPE(None, _void_p, _void_p, _void_p, _i64)(address["cr_call"])
+        numbers = (_i64, _i64, _i64)
+        self.call = ctypes.CFUNCTYPE(None, _void_p, _void_p, _void_p, *numbers)(address["cr_call"])
         self.stop_call = ctypes.CFUNCTYPE(None, _void_p)(address["cr_stop"])
         self.workers = [
             threading.Thread(
@@ -164,15 +225,36 @@ class Pool:
         for thread in self.workers:
             thread.start()
 
-    def run(self, function: int, table: int, threads: int) -> None:
-        """Run a step function on `threads` threads, this one among them."""
-        self.call(self.sync, function, table, threads)
+    def reserve(self, size: int) -> None:
+        """Room for `size` bytes of counters in every block."""
+        if size + HEAD <= self.block:
+            return
+        inside = self.words[64:]
+        while inside[::16].any():  # a late thread may still read its block
+            time.sleep(1e-4)
+        self.block = size + HEAD
+        self.memory, address = _lines(BLOCKS * self.block // LINE)
+        self.words[48:52].view(np.int64)[:] = address, self.block
+
+    def run(self, function: int, table: int, threads: int, counters: int) -> None:
+        """Run a step function on `threads` threads, this one among them.
+
+        `counters` are the bytes of its counters; `reserve` made room for them.
+        """
+        self.call(self.sync, function, table, threads, len(self.workers), counters + HEAD)
 
     def stop(self) -> None:
         """Wake all workers and wait for them to end."""
         self.stop_call(self.sync)
         for thread in self.workers:
             thread.join()
+
+
+def _lines(count: int) -> tuple[np.ndarray, int]:
+    """Zeroed cache lines as i32 words, and the address of the first."""
+    memory = np.zeros((count + 1) * LINE, np.uint8)
+    start = -memory.ctypes.data % LINE
+    return memory[start : start + count * LINE].view(np.int32), memory.ctypes.data + start
 
 
 _pool: Pool | None = None

@@ -15,6 +15,7 @@ from chainrule.core.errors import DtypeError, UnknownNameError
 NAMES = ("bool", "uint8", "int8", "int16", "int32", "int64", "uint32", "float32", "float64")
 DTYPES = {name: np.dtype(name) for name in NAMES}
 DEFAULT = DTYPES["float32"]
+BUNDLE = np.dtype(object)  # several tensors as the value of one node: what a control op gives
 
 
 def as_dtype(dtype: Any) -> np.dtype:
@@ -32,6 +33,11 @@ def as_dtype(dtype: Any) -> np.dtype:
 def is_float(dtype: np.dtype) -> bool:
     """True for float32 and float64: what can have a gradient."""
     return dtype.kind == "f"
+
+
+def carries_gradient(dtype: np.dtype) -> bool:
+    """Whether a cotangent may flow to a value of this dtype."""
+    return is_float(dtype) or dtype == BUNDLE
 
 
 def as_array(value: Any) -> np.ndarray:

@@ -56,10 +56,13 @@ class Origin:
         return Origin(self.place, self.layer, True)
 
 
-def topological(outputs: Iterable[Node]) -> list[Node]:
-    """Every node that `outputs` need, inputs before users; iterative, so depth is no limit."""
+def topological(outputs: Iterable[Node], known: Iterable[Node] = ()) -> list[Node]:
+    """Every node that `outputs` need, inputs before users; iterative, so depth is no limit.
+
+    The walk ends at nodes that are `known`, and leaves them out.
+    """
     order: list[Node] = []
-    done: set[Node] = set()
+    done: set[Node] = set(known)
     stack = [(node, False) for node in reversed(list(outputs))]
     while stack:
         node, expanded = stack.pop()

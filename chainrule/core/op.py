@@ -57,7 +57,7 @@ REQUIRED = {
     "contraction": ("ref", "infer", "tex", "vjp", "lower", "samples"),
     "index": ("ref", "infer", "tex", "vjp", "samples"),
     "random": ("ref", "infer", "tex", "body", "samples"),
-    "control": ("ref", "infer", "tex", "vjp", "samples"),
+    "control": ("ref", "infer", "tex", "vjp"),  # what samples would hold are whole functions
     "host": ("ref", "infer", "tex", "vjp", "samples"),
 }
 
@@ -71,7 +71,9 @@ class Op:
     `ref` is its meaning in NumPy; `infer` gives shape and dtype and raises on bad input; `deriv`
     gives one expression per input from (inputs..., output); `vjp` gives one cotangent per input
     from (g, output, inputs...); `linear` lists the inputs the op is linear in, which is its
-    forward rule; where it is not linear, `jvp` is. An op is called with Tensors or numbers.
+    forward rule; where it is not linear, `jvp` is. `writes(out, *inputs)`, for an op that changes
+    some elements of its first input, does so to `out`, which may be that input. An op is called
+    with Tensors or numbers.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Op:
     domain: tuple[float, float] = (-2.0, 2.0)
     exact_below: float = np.inf  # machine code gives NaN for inputs of this size and more
     prepare: Callable[..., Sequence[Any]] | None = None
+    writes: Callable[..., None] | None = None
     doc: str = field(default="", compare=False)
 
     def __call__(self, *args: Any, **attrs: Any) -> Any:

@@ -232,5 +232,8 @@ def weak_tensor(value: Any) -> Tensor:
 
 
 def as_tensor(value: Any) -> Tensor:
-    """`value` itself when it is a Tensor, else a Tensor of it."""
-    return value if isinstance(value, Tensor) else Tensor(value)
+    """`value` itself when it is a Tensor, else a Tensor of it, its own where it knows one."""
+    if isinstance(value, Tensor):
+        return value
+    own = getattr(value, "__tensor__", None)  # row-sparse gradients become dense here
+    return Tensor(value) if own is None else own()

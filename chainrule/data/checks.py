@@ -13,7 +13,7 @@ import numpy as np
 from chainrule.core.errors import ArgumentError, DataError, DtypeError, ShapeError
 
 BLOCK = 1 << 20  # bytes looked at together
-Arrays = Any  # an array or what NumPy makes one of, or a dict or tuple of such
+Arrays = Any  # an array or what NumPy makes one of, or a dict or tuple of such, also nested
 
 
 def check_examples(x: Arrays, y: Arrays = None) -> int:
@@ -26,7 +26,7 @@ def check_examples(x: Arrays, y: Arrays = None) -> int:
     >>> check_examples([[0.0, 1.0], [2.0, 3.0]], [0, 1])
     2
     """
-    given = {**named("x", x), **({} if y is None else named("y", y))}
+    given = {**named("x", x), **named("y", y)}
     if not given:
         raise DataError("x holds no arrays", mend="pass at least one array of examples")
     arrays = {name: numbers(name, value) for name, value in given.items()}
@@ -80,12 +80,12 @@ def check_labels(y: Any, classes: int | Sequence[str]) -> np.ndarray:
 
 
 def named(name: str, value: Arrays) -> dict[str, Any]:
-    """The arrays in `value` under the names that a user would write them by."""
-    if isinstance(value, dict):
-        return {f"{name}[{key!r}]": part for key, part in value.items()}
-    if isinstance(value, tuple):
-        return {f"{name}[{i}]": part for i, part in enumerate(value)}
-    return {name: value}
+    """The arrays in `value` under the names that a user would write them by; None is left out."""
+    if not isinstance(value, dict | tuple):
+        return {} if value is None else {name: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    parts = [named(f"{name}[{key!r}]", part) for key, part in items]
+    return {path: array for part in parts for path, array in part.items()}
 
 
 def numbers(name: str, value: Any, mend: str = "") -> np.ndarray:

@@ -1,6 +1,6 @@
 """The text sets: English movie-review snippets with a rating, Chinese reviews with a label.
 
-Needs `registry.py`. Licences: `LICENSES.md`. Read next: `ratings.py`.
+Needs `registry.py`. Licences: `LICENSES.md`. Read next: `words.py`.
 """
 
 from __future__ import annotations

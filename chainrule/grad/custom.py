@@ -1,4 +1,4 @@
-"""`custom_gradient`: a function that brings its own derivative. Read next: `check.py`."""
+"""`custom_gradient`: a function that brings its own derivative. Read next: `jacobian.py`."""
 
 from __future__ import annotations
 

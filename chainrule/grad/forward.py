@@ -50,6 +50,28 @@ def tangent(node: Node, tangents: Sequence[Tensor | None], recording: Recording)
     return total
 
 
+def forward(
+    outputs: Sequence[Tensor], wrt: Sequence[Tensor], tangents: Sequence[Tensor]
+) -> list[Tensor | None]:
+    """The tangent of each output, recorded where `outputs` were; None where it cannot move."""
+    if not outputs:
+        return []
+    recording = outputs[0].recording
+    found: dict[Node, Tensor] = {
+        x.node: cast(t, x.dtype)  # type: ignore[misc]
+        for x, t in zip(wrt, tangents, strict=True)
+    }
+    for node in topological([y.node for y in outputs]):  # type: ignore[misc]
+        moving = [found.get(source) for source in node.inputs]
+        if any(t is not None for t in moving):
+            recording.origin = recording.origins[node].backward()
+            made = tangent(node, moving, recording)
+            if made is not None:
+                found[node] = made
+    recording.origin = None
+    return [found.get(y.node) for y in outputs]  # type: ignore[arg-type]
+
+
 def jvp(fn: Callable, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
     """(fn(*primals), its directional derivative along `tangents`), trees like fn's result.
 
@@ -75,19 +97,8 @@ def jvp(fn: Callable, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[
                 raise ShapeError(f"the tangent of a {x.shape} primal came with shape {t.shape}")
         leaves, structure = flatten(fn(*given))
         outputs = [strong(recording.inside(as_tensor(y))) for y in leaves]
-        found: dict[Node, Tensor] = {
-            x.node: cast(t, x.dtype)  # type: ignore[misc]
-            for x, t in zip(opened, directions, strict=True)
-        }
-        for node in topological([y.node for y in outputs]):  # type: ignore[misc]
-            moving = [found.get(source) for source in node.inputs]
-            if any(t is not None for t in moving):
-                recording.origin = recording.origins[node].backward()
-                made = tangent(node, moving, recording)
-                if made is not None:
-                    found[node] = made
-        recording.origin = None
-        ends = [_or_zero(found.get(y.node), y) for y in outputs]  # type: ignore[arg-type]
+        moved = forward(outputs, opened, directions)
+        ends = [_or_zero(t, y) for t, y in zip(moved, outputs, strict=True)]
     out = recording.export([*outputs, *ends])
     count = len(outputs)
     return unflatten(structure, out[:count]), unflatten(structure, out[count:])

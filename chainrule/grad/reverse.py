@@ -14,14 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.core.dtypes import is_float
+from chainrule.core.dtypes import carries_gradient, is_float
 from chainrule.core.errors import ArgumentError, GradientError, ShapeError
 from chainrule.core.node import Node, topological
 from chainrule.core.op import NO_GRADIENT
 from chainrule.core.recording import Recording, current, literal
 from chainrule.core.tensor import State, Tensor, as_tensor, weak_tensor
 from chainrule.core.tree import flatten, unflatten
+from chainrule.grad.rows import Rows, few, reads
 from chainrule.ops.elementwise import cast, strong
+from chainrule.ops.move import reshape
 
 
 def shares(node: Node, g: Tensor, recording: Recording, wanted: Sequence[bool]) -> list:
@@ -61,14 +63,22 @@ def _times(g: Tensor, part: Any) -> Tensor | None:
 
 
 def backward(
-    outputs: Sequence[Tensor], cotangents: Sequence[Tensor], wrt: Sequence[Tensor]
-) -> list[Tensor | None]:
-    """The cotangent of each tensor of `wrt`, recorded where `outputs` were; None without a path."""
+    outputs: Sequence[Tensor],
+    cotangents: Sequence[Tensor],
+    wrt: Sequence[Tensor],
+    rows: bool = False,
+) -> list[Any]:
+    """The cotangent of each tensor of `wrt`, recorded where `outputs` were; None without a path.
+
+    With `rows`, that of one that is read only by `take` of few rows is `Rows`.
+    """
     recording = outputs[0].recording
     ends = [recording.node_of(y) for y in outputs]
     targets = [recording.node_of(x) for x in wrt]
     order = topological(ends)
     reaching = set(targets)
+    tables = _tables(order, set(targets) - set(ends)) if rows else set()
+    gathered: dict[Node, Rows] = {}
     for node in order:
         if any(source in reaching for source in node.inputs):
             reaching.add(node)
@@ -78,15 +88,30 @@ def backward(
     for node in reversed(order):
         if node not in found or node not in reaching or not node.inputs:
             continue
-        wanted = [source in reaching and is_float(source.dtype) for source in node.inputs]
+        wanted = [n in reaching and carries_gradient(n.dtype) for n in node.inputs]
         recording.origin = recording.origins[node].backward()
+        if node.inputs[0] in tables:
+            table, part = node.inputs[0], _rows(node, found[node], recording)
+            gathered[table] = gathered[table] + part if table in gathered else part
+            continue
         for source, part in zip(
             node.inputs, shares(node, found[node], recording, wanted), strict=True
         ):
             if part is not None:
                 found[source] = found[source] + part if source in found else part
     recording.origin = None
-    return [found.get(node) for node in targets]
+    return [gathered.get(node, found.get(node)) for node in targets]
+
+
+def _tables(order: Sequence[Node], targets: Iterable[Node]) -> set[Node]:
+    """The targets that `take` alone reads, few rows at a time in all."""
+    return {node for node, count in reads(order, targets).items() if few(count, node.shape[0])}
+
+
+def _rows(node: Node, g: Tensor, recording: Recording) -> Rows:
+    table, ids = node.inputs
+    flat = reshape(recording.tensor(ids), (ids.size,))
+    return Rows(flat, reshape(g, (ids.size, *table.shape[1:])), table.shape)
 
 
 def one_like(loss: Tensor) -> Tensor:
@@ -129,6 +154,30 @@ def open_inputs(recording: Recording, tree: Any) -> tuple[Any, list[Tensor], Any
     return unflatten(structure, made), opened, (structure, slots)
 
 
+def open_arguments(
+    recording: Recording, args: Sequence[Any], argnums: int | Sequence[int]
+) -> tuple[list, list[Tensor], Any]:
+    """`args` with those at `argnums` opened, for `close_inputs` as one tree or a tuple of trees.
+
+    GradientError when there is nothing to differentiate in them.
+    """
+    alone = isinstance(argnums, int)
+    positions = [argnums] if isinstance(argnums, int) else list(argnums)
+    if max(positions, default=0) >= len(args):
+        raise ArgumentError(f"argnums {argnums} needs more than {len(args)} arguments")
+    chosen = tuple(args[i] for i in positions)
+    tree, opened, where = open_inputs(recording, chosen[0] if alone else chosen)
+    if not opened:
+        raise GradientError(
+            "nothing to differentiate: the chosen arguments hold no float tensors",
+            mend="2.0 instead of 2; x.astype('float32') for an array of integers",
+        )
+    given = list(args)
+    for position, value in zip(positions, [tree] if alone else tree, strict=True):
+        given[position] = value
+    return given, opened, where
+
+
 def close_inputs(where: Any, tensors: Iterable[Any]) -> Any:
     """`tensors` in a tree like the one opened; None where nothing is differentiable."""
     structure, slots = where
@@ -137,53 +186,41 @@ def close_inputs(where: Any, tensors: Iterable[Any]) -> Any:
 
 
 def value_and_grad(
-    fn: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = False
+    fn: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = False, rows: bool = False
 ) -> Callable:
     """A function that gives (loss, gradients) of `fn`, a function with a scalar result.
 
     Gradients come in the tree of the arguments at `argnums`; leaves that have none (integers,
     State) hold None. With `has_aux`, `fn` gives (loss, aux) and the result is
-    ((loss, aux), gradients). GradientError when the result is no float scalar.
+    ((loss, aux), gradients). With `rows`, the gradient of a tensor that is read only by `take`,
+    and of whose rows fewer than half are, is `Rows`. GradientError when the result is no float
+    scalar.
 
     >>> value_and_grad(lambda x: (x * x).sum())(np.float32([1, 2]))
     (Tensor(5., dtype=float32), Tensor([2., 4.], dtype=float32))
     """
-    positions = [argnums] if isinstance(argnums, int) else list(argnums)
 
     @wraps(fn)
     def differentiated(*args: Any, **kwargs: Any) -> Any:
-        if max(positions) >= len(args):
-            raise ArgumentError(f"argnums {argnums} needs more than {len(args)} arguments")
         with Recording() as recording:
-            chosen, opened, where = open_inputs(recording, [args[i] for i in positions])
-            if not opened:
-                raise GradientError(
-                    "nothing to differentiate: the chosen arguments hold no float tensors",
-                    mend="2.0 instead of 2; x.astype('float32') for an array of integers",
-                )
-            given = list(args)
-            for position, value in zip(positions, chosen, strict=True):
-                given[position] = value
+            given, opened, where = open_arguments(recording, args, argnums)
             result = fn(*given, **kwargs)
             loss, aux = result if has_aux else (result, None)
             seed = one_like(loss)
             if loss.recording is not recording:
                 loss = recording.tensor(recording.node_of(loss))
-            found = backward([loss], [seed], opened)
+            found = backward([loss], [seed], opened, rows)
             grads = [_strong_or_zero(g, x) for g, x in zip(found, opened, strict=True)]
-            loss = strong(loss)
-            extras, structure = flatten(aux)
-        count = 1 + len(grads)
-        out = recording.export([loss, *grads, *extras])
-        tree = close_inputs(where, out[1:count])
-        final = tree[0] if isinstance(argnums, int) else tuple(tree)
-        value = (out[0], unflatten(structure, out[count:])) if has_aux else out[0]
-        return value, final
+            wanted, structure = flatten((strong(loss), grads, aux))
+        loss, grads, aux = unflatten(structure, recording.export(wanted))
+        return (loss, aux) if has_aux else loss, close_inputs(where, grads)
 
     return differentiated
 
 
-def _strong_or_zero(g: Tensor | None, x: Tensor) -> Tensor:
+def _strong_or_zero(g: Any, x: Tensor) -> Any:
+    if isinstance(g, Rows):
+        return g
     g = _or_zero(g, x)
     g.weak = x.weak
     return strong(g)
@@ -193,13 +230,17 @@ def _or_zero(g: Tensor | None, x: Tensor) -> Tensor:
     return literal(value=0, shape=x.shape, dtype=x.dtype.name) if g is None else g
 
 
-def grad(fn: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable:
+def grad(
+    fn: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = False, rows: bool = False
+) -> Callable:
     """A function that gives the gradients of `fn`; (gradients, aux) with `has_aux`.
+
+    `rows` is as in `value_and_grad`.
 
     >>> grad(grad(lambda x: x * x * x))(2.0)
     Tensor(12., dtype=float32)
     """
-    both = value_and_grad(fn, argnums, has_aux)
+    both = value_and_grad(fn, argnums, has_aux, rows)
 
     @wraps(fn)
     def differentiated(*args: Any, **kwargs: Any) -> Any:

@@ -14,7 +14,7 @@ from chainrule.core.errors import ArgumentError, ShapeError
 from chainrule.core.node import Node, topological
 from chainrule.core.op import Op
 from chainrule.core.recording import Recording
-from chainrule.core.tensor import Tensor, as_tensor
+from chainrule.core.tensor import State, Tensor, as_tensor
 from chainrule.core.tree import flatten, unflatten
 from chainrule.ops.elementwise import cast, less, where
 from chainrule.ops.index import arange, take_op
@@ -22,13 +22,14 @@ from chainrule.ops.linear import contract
 from chainrule.ops.move import broadcast_to, reshape, transpose
 
 
-def _spread(x: Tensor, batched: bool, size: int) -> Tensor:
+def spread_batch(x: Tensor, batched: bool, size: int) -> Tensor:
+    """`x` with a batch axis in front: its own, or `size` times the same."""
     return x if batched else broadcast_to(reshape(x, (1, *x.shape)), (size, *x.shape))
 
 
 def _elementwise(op: Op, node: Node, inputs: list, flags: list, size: int) -> Tensor:
     return op(
-        *[_spread(x, flag, size) for x, flag in zip(inputs, flags, strict=True)], **node.attrs
+        *[spread_batch(x, flag, size) for x, flag in zip(inputs, flags, strict=True)], **node.attrs
     )
 
 
@@ -75,7 +76,7 @@ def _index(op: Op, node: Node, inputs: list, flags: list, size: int) -> Tensor:
         out = take_op(x, ids, axis=axis)
         order = [axis, *range(axis), *range(axis + 1, out.ndim)]
         return transpose(out, order)
-    x, ids = _spread(x, flags[0], size), _spread(ids, flags[1], size)
+    x, ids = spread_batch(x, flags[0], size), spread_batch(ids, flags[1], size)
     extent = x.shape[axis + 1] if op is take_op else node.attrs["extent"]
     ids = cast(ids, "int64")
     rows = reshape(arange(size), (size,) + (1,) * (ids.ndim - 1))
@@ -97,7 +98,7 @@ def _index(op: Op, node: Node, inputs: list, flags: list, size: int) -> Tensor:
 def _spread_all(op: Op, node: Node, inputs: list, flags: list, size: int) -> Tensor:
     """Keys, and what NumPy runs, take a batch as more leading axes."""
     return op(
-        *[_spread(x, flag, size) for x, flag in zip(inputs, flags, strict=True)], **node.attrs
+        *[spread_batch(x, flag, size) for x, flag in zip(inputs, flags, strict=True)], **node.attrs
     )
 
 
@@ -137,7 +138,10 @@ def vmap(fn: Callable, in_axes: int | Sequence[int | None] | None = 0) -> Callab
             raise problem(f"vmap needs one batch size, got {sorted(sizes) or 'nothing batched'}")
         with Recording(concrete=False) as recording:
             inputs = [
-                recording.input(t, t.shape if a is None else t.shape[1:])
+                # A shared State stays what it is: read as the call finds it, without a gradient.
+                t
+                if isinstance(t, State) and a is None
+                else recording.input(t, t.shape if a is None else t.shape[1:])
                 for t, a in zip(tensors, each, strict=True)
             ]
             results, out = flatten(fn(*unflatten(structure, inputs)))
@@ -159,11 +163,17 @@ def _front(x: Tensor, axis: int | None) -> Tensor:
 
 
 def _run(recording: Recording, ends: list[Node], marked: set, size: int) -> list[Tensor]:
-    found: dict[Node, Tensor] = {}
-    for node in topological(ends):
-        if node in recording.sources:
-            found[node] = recording.sources[node]
-            continue
+    found: dict[Node, Tensor] = dict(recording.sources)
+    apply_batched(topological(ends, found), found, marked, size)
+    return [spread_batch(found[node], node in marked, size) for node in ends]
+
+
+def apply_batched(
+    order: Sequence[Node], found: dict[Node, Tensor], marked: set[Node], size: int
+) -> None:
+    """Apply the nodes of `order` to batches of `size`, from what `found` holds, which takes the
+    results; `marked` are the nodes that have a batch axis, and takes those that get one."""
+    for node in order:
         inputs = [found[source] for source in node.inputs]
         flags = [source in marked for source in node.inputs]
         if not any(flags):
@@ -172,4 +182,3 @@ def _run(recording: Recording, ends: list[Node], marked: set, size: int) -> list
             marked.add(node)
             rule = node.op.batch or RULES[node.op.kind]
             found[node] = rule(node.op, node, inputs, flags, size)
-    return [_spread(found[node], node in marked, size) for node in ends]

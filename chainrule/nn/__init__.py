@@ -1,14 +1,16 @@
 """Modules and layers under Keras's names, initialisers, activations, losses.
 
 Reading order: `randomness`, `initializers`, `activations`, `names`, `parts`, `inputs`,
-`module`, `regularizers`, `constraints`, `checks`, `dense`, `sliding`, `conv`, `depthwise`,
+`module`, `regularizers`, `constraints`, `checks`, `dense`, `conv`, `depthwise`,
 `pooling`, `shape`, `merge`, `normalisation`, `regularisation`, `embedding`, `attention`,
-`losses`.
+`signatures`, `cells`, `recurrent`, `around`, `losses`.
 """
 
 from chainrule.nn import activations, constraints, initializers, losses, regularizers
+from chainrule.nn.around import Bidirectional, TimeDistributed
 from chainrule.nn.attention import MultiHeadAttention
-from chainrule.nn.conv import Conv1D, Conv2D, Conv2DTranspose
+from chainrule.nn.cells import GRUCell, LSTMCell, SimpleRNNCell
+from chainrule.nn.conv import Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose
 from chainrule.nn.dense import Activation, Dense
 from chainrule.nn.depthwise import DepthwiseConv2D, SeparableConv2D
 from chainrule.nn.embedding import Embedding
@@ -41,19 +43,25 @@ from chainrule.nn.pooling import (
     MaxPooling2D,
 )
 from chainrule.nn.randomness import layer_key, random_scope, seeded
+from chainrule.nn.recurrent import GRU, LSTM, RNN, SimpleRNN
 from chainrule.nn.regularisation import Dropout, GaussianNoise, SpatialDropout2D
 from chainrule.nn.regularizers import penalty
 from chainrule.nn.shape import Flatten, Permute, Reshape, UpSampling2D, ZeroPadding2D
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "Activation",
     "Add",
     "Average",
     "AveragePooling1D",
     "AveragePooling2D",
     "BatchNormalization",
+    "Bidirectional",
     "Concatenate",
     "Conv1D",
+    "Conv1DTranspose",
     "Conv2D",
     "Conv2DTranspose",
     "Dense",
@@ -61,12 +69,14 @@ __all__ = [
     "Dropout",
     "Embedding",
     "Flatten",
+    "GRUCell",
     "GaussianNoise",
     "GlobalAveragePooling1D",
     "GlobalAveragePooling2D",
     "GlobalMaxPooling1D",
     "GlobalMaxPooling2D",
     "GroupNormalization",
+    "LSTMCell",
     "LayerNormalization",
     "MaxPooling1D",
     "MaxPooling2D",
@@ -79,8 +89,11 @@ __all__ = [
     "Reshape",
     "Residual",
     "SeparableConv2D",
+    "SimpleRNN",
+    "SimpleRNNCell",
     "SpatialDropout2D",
     "Subtract",
+    "TimeDistributed",
     "UpSampling2D",
     "ZeroPadding2D",
     "activations",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chainrule.core.errors import ArgumentError, ShapeError, UnknownNameError
+from chainrule.core.errors import ArgumentError, ShapeError
 from chainrule.nn.constraints import find_constraint
 from chainrule.nn.initializers import find_initializer
 from chainrule.nn.regularizers import find_regularizer
@@ -48,25 +48,6 @@ def above_zero(value: Any, what: str) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
         raise ArgumentError(f"{what} must be above 0, got {value!r}")
     return float(value)
-
-
-def known_padding(value: Any, who: str, names: tuple = ("same", "valid"), axes: int = 2) -> Any:
-    """`value` if it is a padding; a list of margins becomes a tuple, which is hashable."""
-    if isinstance(value, str):
-        if value not in names:
-            raise UnknownNameError(f"padding of {who}", value, names)
-        return value
-    try:
-        sides = tuple(tuple(int(n) for n in side) for side in value)
-    except TypeError:
-        sides = ()
-    if [len(side) for side in sides] != [2] * axes or any(n < 0 for side in sides for n in side):
-        margins = ("((before, after),)", "((top, bottom), (left, right))")[axes - 1]
-        raise ArgumentError(
-            f"{who}: padding must be {', '.join(map(repr, reversed(names)))} or {margins}, "
-            f"got {value!r}"
-        )
-    return sides
 
 
 def needs_axes(layer: Any, shape: tuple[int, ...], axes: str, count: int, more: bool) -> None:

@@ -11,18 +11,17 @@ from typing import Any, ClassVar
 from chainrule.core.errors import ArgumentError
 from chainrule.core.tensor import Tensor
 from chainrule.nn.activations import activate, activation_name
-from chainrule.nn.checks import keep_rules, known_padding, needs_axes, needs_width, positive
+from chainrule.nn.checks import keep_rules, needs_axes, needs_width, positive
 from chainrule.nn.module import Module
-from chainrule.nn.sliding import AXES, Extents, extents, margins, slide, spans
-from chainrule.ops.linear import contract
-from chainrule.ops.move import pad, reshape
-from chainrule.ops.window import unwindows
+from chainrule.ops.convolve import conv1d, conv2d, conv_transpose1d, conv_transpose2d
+from chainrule.ops.window import AXES, Extents, extents, known_padding
 
 
 class Convolution(Module):
-    """What `Conv1D`, `Conv2D` and `Conv2DTranspose` share: arguments, kernel and bias."""
+    """What convolutions share: arguments, kernel and bias; `function` convolves."""
 
     axes: ClassVar[int] = 2
+    function: ClassVar[Callable[..., Tensor]]
     paddings: ClassVar[tuple[str, ...]] = ("same", "valid")
     kernel: Tensor
     bias: Tensor
@@ -82,7 +81,8 @@ class Convolution(Module):
         """(batch, ..., channels) to (batch, places..., filters)."""
         self._needs_axes(x.shape)
         needs_width(self, x.shape, self._channels(), "channels")
-        y: Any = self._convolve(x)
+        steps = (self.strides, self.padding, self.dilation_rate, self.groups)
+        y: Any = type(self).function(x, self.kernel, *steps)
         return activate(self.activation, y + self.bias if self.use_bias else y)
 
     def _needs_axes(self, shape: tuple[int, ...]) -> None:
@@ -93,18 +93,6 @@ class Convolution(Module):
 
     def _channels(self) -> int:
         return self.kernel.shape[-2] * self.groups
-
-    def _convolve(self, x: Tensor) -> Tensor:
-        out, inner = "hw"[: self.axes], "ij"[: self.axes]
-        place = (self.kernel_size, self.strides, self.padding, self.dilation_rate)
-        if self.groups == 1:
-            spec = f"n{out}{inner}c,{inner}co->n{out}o"
-            return contract(slide(x, *place), self.kernel, spec=spec)
-        x = reshape(x, (*x.shape[:-1], self.groups, x.shape[-1] // self.groups))
-        kernel = reshape(self.kernel, (*self.kernel.shape[:-1], self.groups, -1))
-        spec = f"n{out}{inner}gc,{inner}cgo->n{out}go"
-        y = contract(slide(x, *place), kernel, spec=spec)
-        return reshape(y, (*y.shape[:-2], self.filters))
 
 
 class Conv1D(Convolution):
@@ -117,6 +105,7 @@ class Conv1D(Convolution):
 
     axes = 1
     paddings = ("same", "causal", "valid")
+    function = staticmethod(conv1d)
     sample = dict(args=(4, 3), kwargs=dict(padding="causal", groups=2), input=(2, 5, 2))
 
 
@@ -128,40 +117,38 @@ class Conv2D(Convolution):
     right)). With `groups`, each group of filters reads its own group of channels.
     """
 
+    function = staticmethod(conv2d)
     sample = dict(args=(3, 2), kwargs=dict(padding="same", activation="tanh"), input=(2, 4, 5, 2))
 
 
-class Conv2DTranspose(Convolution):
-    r"""The transpose of `Conv2D`: each input spreads a kernel, $y_{si+a} \mathrel{+}= x_i K_a$.
-
-    `kernel` is (rows, columns, filters, channels). "same" gives extent * stride outputs, "valid"
-    extent * stride + max(reach - stride, 0) where a kernel reaches (size - 1) * dilation + 1 far;
-    explicit margins are cut off what "valid" gives. Keras's `output_padding` and `groups` are not
-    there.
-    """
-
-    sample = dict(args=(3, 3), kwargs=dict(strides=2, padding="same"), input=(2, 3, 2, 2))
+class TransposedConvolution(Convolution):
+    """A convolution whose kernel is (..., filters / groups, channels)."""
 
     def _kernel_shape(self, channels: int) -> tuple[int, ...]:
-        if self.groups != 1:
-            raise ArgumentError("Conv2DTranspose has no groups", mend="groups=1")
-        return (*self.kernel_size, self.filters, channels)
+        return (*self.kernel_size, self.filters // self.groups, channels)
 
     def _channels(self) -> int:
         return self.kernel.shape[-1]
 
-    def _convolve(self, x: Tensor) -> Tensor:
-        spread = contract(x, self.kernel, spec="nhwc,ijoc->nhwijo")
-        reach = spans(self.kernel_size, self.dilation_rate)
-        rows = list(zip(x.shape[1:3], self.strides, reach, strict=True))
-        covered = tuple((n - 1) * s + r for n, s, r in rows)
-        # What no kernel reaches, where it is shorter than the stride, still counts as output.
-        whole = tuple((n - 1) * s + max(r, s) for n, s, r in rows)
-        size, stride, dilation = self.kernel_size, self.strides, self.dilation_rate
-        y = unwindows(
-            spread, axes=(1, 2), extent=covered, size=size, stride=stride, dilation=dilation
-        )
-        y = pad(y, [(0, 0), *[(0, w - c) for w, c in zip(whole, covered, strict=True)], (0, 0)])
-        target = tuple(n * s for n, s, _ in rows)
-        (a, b), (c, d) = margins(self.padding, target, size, stride, dilation)
-        return y[:, a : whole[0] - b, c : whole[1] - d]
+
+class Conv1DTranspose(TransposedConvolution):
+    r"""The transpose of `Conv1D`: each input spreads a kernel, $y_{st+a} \mathrel{+}= x_t K_a$.
+
+    `kernel` is (length, filters / groups, channels); as `Conv2DTranspose` in all else.
+    """
+
+    axes = 1
+    function = staticmethod(conv_transpose1d)
+    sample = dict(args=(2, 3), kwargs=dict(strides=2, padding="same"), input=(2, 3, 4))
+
+
+class Conv2DTranspose(TransposedConvolution):
+    r"""The transpose of `Conv2D`: each input spreads a kernel, $y_{si+a} \mathrel{+}= x_i K_a$.
+
+    `kernel` is (rows, columns, filters / groups, channels). "same" gives extent * stride outputs,
+    "valid" extent * stride + max(reach - stride, 0) where a kernel reaches (size - 1) * dilation +
+    1 far; explicit margins are cut off what "valid" gives. Keras's `output_padding` is not there.
+    """
+
+    function = staticmethod(conv_transpose2d)
+    sample = dict(args=(3, 3), kwargs=dict(strides=2, padding="same"), input=(2, 3, 2, 2))

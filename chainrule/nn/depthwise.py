@@ -7,11 +7,12 @@ from typing import Any
 
 from chainrule.core.tensor import Tensor
 from chainrule.nn.activations import activate, activation_name
-from chainrule.nn.checks import keep_rules, known_padding, needs_axes, needs_width, positive
+from chainrule.nn.checks import keep_rules, needs_axes, needs_width, positive
 from chainrule.nn.module import Module
-from chainrule.nn.sliding import AXES, Extents, extents, slide
-from chainrule.ops.linear import contract, matmul
+from chainrule.ops.convolve import depthwise_conv2d
+from chainrule.ops.linear import matmul
 from chainrule.ops.move import reshape
+from chainrule.ops.window import AXES, Extents, extents, known_padding
 
 
 class DepthwiseConv2D(Module):
@@ -152,6 +153,5 @@ def _keep_windows(
 def _depthwise(layer: Any, x: Tensor) -> Tensor:
     needs_axes(layer, x.shape, AXES[1], 4, more=False)
     needs_width(layer, x.shape, layer.depthwise_kernel.shape[2], "channels")
-    seen = slide(x, layer.kernel_size, layer.strides, layer.padding, layer.dilation_rate)
-    y = contract(seen, layer.depthwise_kernel, spec="nhwijc,ijcm->nhwcm")
-    return reshape(y, (*y.shape[:-2], -1))
+    steps = (layer.strides, layer.padding, layer.dilation_rate)
+    return depthwise_conv2d(x, layer.depthwise_kernel, *steps)

@@ -52,6 +52,12 @@ class ModuleType(type):
         module._ready = True
         return module
 
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """The arguments of `__init__`, for `help` and editors, which would see `__call__`'s."""
+        plain = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return plain.replace(parameters=list(plain.parameters.values())[1:])
+
 
 class Module(metaclass=ModuleType):
     """A computation with parameters; a pytree of its parameters and states.
@@ -117,28 +123,35 @@ class Module(metaclass=ModuleType):
         """
         return mask
 
-    def __call__(self, x: Any, *, training: bool = False, mask: Any = None) -> Any:
-        """`call(x)`, after building on the first call; errors name the layer."""
+    def __call__(
+        self, x: Any, *others: Any, training: bool = False, mask: Any = None, **named: Any
+    ) -> Any:
+        """`call(x)`, after building for `x` on the first call; errors name the layer.
+
+        `others` and `named` are further arrays that `call` takes, such as states; None is none.
+        """
         if not isinstance(training, bool | np.bool_):
             raise ArgumentError(
                 f"{self.name}: training must be True or False, got {type(training).__name__}",
                 mend='inside jit, name it: cr.jit(fn, static=("training",))',
             )
-        options = {"training": bool(training)} if self._takes_training else {}
+        options: dict[str, Any] = {"training": bool(training)} if self._takes_training else {}
+        options |= {key: tensors_of(more) for key, more in named.items() if more is not None}
         if mask is not None:
             if not self.takes_mask:
                 raise ArgumentError(f"{self.name}: {type(self).__name__} takes no mask")
             options["mask"] = tensors_of(mask)
-        depth = getattr(_local, "depth", 0)
-        _local.depth = depth + 1
+        depth, frozen = getattr(_local, "depth", 0), is_frozen()
+        _local.depth, _local.frozen = depth + 1, frozen or not getattr(self, "trainable", True)
         try:
             with layer_scope(self.name) if depth else nullcontext():
-                return self._run(x, options, depth == 0)
+                return self._run((x, *map(tensors_of, others)), options, depth == 0)
         finally:
-            _local.depth = depth
+            _local.depth, _local.frozen = depth, frozen
 
-    def _run(self, x: Any, options: dict[str, Any], outermost: bool) -> Any:
+    def _run(self, inputs: tuple, options: dict[str, Any], outermost: bool) -> Any:
         try:
+            x, *others = inputs
             x = tensors_of(x)
             if not self._built:
                 self._build(x)
@@ -146,7 +159,7 @@ class Module(metaclass=ModuleType):
             # in errors, in named_parameters and in the keys of its random numbers.
             alone = outermost and not self._has_children()
             with layer_scope(self.name) if alone else nullcontext():
-                return self.call(self._cast(x, outermost), **options)
+                return self.call(self._cast(x, outermost), *others, **options)
         except ChainruleError as error:
             path = layer_path() or ("" if self._has_children() else self.name)
             if path and not error.message.startswith((f"{path}: ", f"{path}/")):
@@ -295,6 +308,11 @@ class Module(metaclass=ModuleType):
 
     def __repr__(self) -> str:
         return outline(self)
+
+
+def is_frozen() -> bool:
+    """Whether the layer that is being called, or one that holds it, has `trainable = False`."""
+    return getattr(_local, "frozen", False)
 
 
 def _once(build: Callable[..., None]) -> Callable[..., None]:

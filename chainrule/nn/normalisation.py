@@ -11,72 +11,15 @@ from typing import Any
 from chainrule.core.errors import ArgumentError, ShapeError
 from chainrule.core.tensor import Tensor
 from chainrule.nn.checks import above_zero, keep_rules, needs_axes, needs_width, positive
-from chainrule.nn.module import Module
+from chainrule.nn.module import Module, is_frozen
 from chainrule.ops.composite import var
 from chainrule.ops.elementwise import add, cast, sqrt, stop_gradient
 from chainrule.ops.move import reshape
 from chainrule.ops.reduce import mean, normal_axes
 
 
-class BatchNormalization(Module):
-    r"""$y = \gamma\,(x - \mu) / \sqrt{v + \epsilon} + \beta$ for each channel (the last axis).
-
-    In training $\mu$ and $v$ are mean and variance over all other axes, and the moving ones
-    follow them: moving = momentum * moving + (1 - momentum) * batch. Otherwise the moving ones
-    are used and stay. `gamma` starts at 1, `beta` at 0, the moving mean at 0 and variance at 1.
-
-    Source: Ioffe, Szegedy, "Batch Normalization", ICML 2015, algorithm 1; $v$ divides by the
-    number of elements in both uses.
-    """
-
-    sample = dict(args=(), input=(4, 3, 2))
-    gamma: Tensor
-    beta: Tensor
-    moving_mean: Any  # a State; what is assigned to it is any tensor
-    moving_variance: Any
-
-    def __init__(self, momentum: float = 0.99, epsilon: float = 1e-3, name: str | None = None):
-        super().__init__(name)
-        if not 0 <= momentum <= 1:
-            raise ArgumentError(f"BatchNormalization: momentum must lie in 0..1, got {momentum!r}")
-        self.momentum = float(momentum)
-        self.epsilon = above_zero(epsilon, "BatchNormalization: epsilon")
-
-    def build(self, shape: tuple[int, ...]) -> None:
-        """One number of each kind for each of `shape[-1]` channels."""
-        needs_axes(self, shape, "(batch, ..., channels)", 2, more=True)
-        self.parameter("gamma", shape[-1:], "ones")
-        self.parameter("beta", shape[-1:], "zeros")
-        self.state("moving_mean", shape[-1:], 0.0)
-        self.state("moving_variance", shape[-1:], 1.0)
-
-    def call(self, x: Any, *, training: bool = False) -> Tensor:
-        """An output of the input's shape; in training the moving statistics are renewed."""
-        needs_axes(self, x.shape, "(batch, ..., channels)", 2, more=True)
-        needs_width(self, x.shape, self.gamma.shape[0], "channels")
-        mu, v = self._statistics(x) if training else (self.moving_mean, self.moving_variance)
-        scale = self.gamma / sqrt(add(cast(v, x.dtype), self.epsilon))
-        return (x - cast(mu, x.dtype)) * scale + self.beta
-
-    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if x.size == 0:
-            raise ShapeError(
-                f"an empty batch has no mean to train on, got shape {x.shape}",
-                mend="training=False, or at least one example",
-            )
-        axes = tuple(range(x.ndim - 1))
-        mu, v = mean(x, axes), var(x, axes)
-        self.moving_mean = self._moved(self.moving_mean, mu)
-        self.moving_variance = self._moved(self.moving_variance, v)
-        return mu, v
-
-    def _moved(self, moving: Any, batch: Any) -> Tensor:
-        batch = cast(stop_gradient(batch), moving.dtype)
-        return moving * self.momentum + batch * (1 - self.momentum)
-
-
 class Affine(Module):
-    """What normalisations of each example share: `gamma` from 1 and `beta` from 0, as asked."""
+    """What normalisations share: `gamma` from 1 and `beta` from 0, as asked."""
 
     gamma: Tensor
     beta: Tensor
@@ -135,6 +78,88 @@ class Affine(Module):
             f"{found} (input of shape {shape})",
             mend=f"a new {type(self).__name__} for {found}",
         )
+
+
+class BatchNormalization(Affine):
+    r"""$y = \gamma\,(x - \mu) / \sqrt{v + \epsilon} + \beta$ for each channel (the last axis).
+
+    In training $\mu$ and $v$ are mean and variance over all other axes, and the moving ones
+    follow them: moving = momentum * moving + (1 - momentum) * batch. Otherwise the moving ones
+    are used and stay; so it is also where this layer, or one that holds it, has `trainable =
+    False`. `gamma` starts at 1, `beta` at 0, the moving mean at 0 and variance at 1; without
+    `scale` there is no gamma, without `center` no beta.
+
+    Source: Ioffe, Szegedy, "Batch Normalization", ICML 2015, algorithm 1; $v$ divides by the
+    number of elements in both uses.
+    """
+
+    sample = dict(args=(), input=(4, 3, 2))
+    moving_mean: Any  # a State; what is assigned to it is any tensor
+    moving_variance: Any
+
+    def __init__(
+        self,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
+        beta_constraint: Any = None,
+        gamma_constraint: Any = None,
+        name: str | None = None,
+    ):
+        super().__init__(
+            -1,
+            epsilon,
+            center,
+            scale,
+            beta_initializer,
+            gamma_initializer,
+            beta_regularizer,
+            gamma_regularizer,
+            beta_constraint,
+            gamma_constraint,
+            name,
+        )
+        if not 0 <= momentum <= 1:
+            raise ArgumentError(f"BatchNormalization: momentum must lie in 0..1, got {momentum!r}")
+        self.momentum = float(momentum)
+
+    def build(self, shape: tuple[int, ...]) -> None:
+        """One number of each kind for each of `shape[-1]` channels."""
+        needs_axes(self, shape, "(batch, ..., channels)", 2, more=True)
+        self._make(shape[-1:])
+        self.state("moving_mean", shape[-1:], 0.0)
+        self.state("moving_variance", shape[-1:], 1.0)
+
+    def call(self, x: Any, *, training: bool = False) -> Tensor:
+        """An output of the input's shape; in training the moving statistics are renewed."""
+        needs_axes(self, x.shape, "(batch, ..., channels)", 2, more=True)
+        needs_width(self, x.shape, self.moving_mean.shape[0], "channels")
+        moves = training and not is_frozen()
+        mu, v = self._statistics(x) if moves else (self.moving_mean, self.moving_variance)
+        gain: Any = self.gamma if self.scale else 1.0
+        y: Any = (x - cast(mu, x.dtype)) * (gain / sqrt(add(cast(v, x.dtype), self.epsilon)))
+        return y + self.beta if self.center else y
+
+    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if x.size == 0:
+            raise ShapeError(
+                f"an empty batch has no mean to train on, got shape {x.shape}",
+                mend="training=False, or at least one example",
+            )
+        axes = tuple(range(x.ndim - 1))
+        mu, v = mean(x, axes), var(x, axes)
+        self.moving_mean = self._moved(self.moving_mean, mu)
+        self.moving_variance = self._moved(self.moving_variance, v)
+        return mu, v
+
+    def _moved(self, moving: Any, batch: Any) -> Tensor:
+        batch = cast(stop_gradient(batch), moving.dtype)
+        return moving * self.momentum + batch * (1 - self.momentum)
 
 
 class LayerNormalization(Affine):

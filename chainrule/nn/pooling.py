@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
-import numpy as np
-
-from chainrule.core.errors import ShapeError
 from chainrule.core.op import Shape
 from chainrule.core.tensor import Tensor
-from chainrule.nn.checks import known_padding, needs_axes
+from chainrule.nn.checks import needs_axes
 from chainrule.nn.module import Module
-from chainrule.nn.sliding import AXES, Extents, extents, margins, slide
 from chainrule.ops.elementwise import cast, maximum, where
 from chainrule.ops.move import reshape
+from chainrule.ops.pool import average_pool1d, average_pool2d, max_pool1d, max_pool2d
 from chainrule.ops.reduce import max, mean, sum
+from chainrule.ops.window import AXES, Extents, extents, known_padding
 
 
 class Pooling(Module):
-    """What poolings share: `strides` is `pool_size` when not given."""
+    """What poolings share: `strides` is `pool_size` when not given; `function` pools."""
 
     axes: ClassVar[int] = 2
+    function: ClassVar[Callable[..., Tensor]]
 
     def __init__(
         self,
@@ -32,79 +32,48 @@ class Pooling(Module):
         super().__init__(name)
         who = type(self).__name__
         self.pool_size = extents(pool_size, self.axes, f"{who}: pool_size")
-        given = strides is not None
-        self.strides = extents(strides, self.axes, f"{who}: strides") if given else None
+        self.strides = None if strides is None else extents(strides, self.axes, f"{who}: strides")
         self.padding = known_padding(padding, who, axes=self.axes)
 
     def call(self, x: Tensor) -> Tensor:
         """(batch, ..., channels) to (batch, places..., channels)."""
         needs_axes(self, x.shape, AXES[self.axes - 1], self.axes + 2, more=False)
-        inner = tuple(range(1 + self.axes, 1 + 2 * self.axes))
-        return self._pooled(x, self.strides or self.pool_size, (1,) * self.axes, inner)
-
-    def _pooled(self, x: Tensor, strides: Shape, dilation: Shape, inner: Shape) -> Tensor:
-        raise NotImplementedError
+        return type(self).function(x, self.pool_size, self.strides, self.padding)
 
 
-class MaximumPooling(Pooling):
-    """The largest value under each window."""
-
-    def _pooled(self, x: Tensor, strides: Shape, dilation: Shape, inner: Shape) -> Tensor:
-        return max(slide(x, self.pool_size, strides, self.padding, dilation, -np.inf), inner)
-
-
-class MeanPooling(Pooling):
-    """The mean under each window; what a window has outside of the input does not count."""
-
-    def _pooled(self, x: Tensor, strides: Shape, dilation: Shape, inner: Shape) -> Tensor:
-        seen = slide(x, self.pool_size, strides, self.padding, dilation)
-        width = margins(self.padding, x.shape[1:-1], self.pool_size, strides, dilation)
-        if not any(map(any, width)):
-            return mean(seen, inner)
-        share = np.ones((1,) * x.ndim)
-        places = zip(x.shape[1:-1], width, self.pool_size, strides, strict=True)
-        for axis, (n, (before, after), size, stride) in enumerate(places, 1):
-            at = np.arange(0, n + before + after - size + 1, stride) - before
-            inside = np.minimum(at + size, n) - np.maximum(at, 0)
-            if not inside.all():
-                raise ShapeError(
-                    f"{type(self).__name__}: a window of {self.pool_size} lies in the margin "
-                    f"alone, with padding {self.padding}",
-                    mend='padding="same"',
-                )
-            share = share / inside.reshape([-1 if i == axis else 1 for i in range(x.ndim)])
-        return sum(seen, inner) * cast(share, x.dtype)
-
-
-class MaxPooling1D(MaximumPooling):
+class MaxPooling1D(Pooling):
     """The largest value under each window of time; `strides` is `pool_size` when not given."""
 
     axes = 1
+    function = staticmethod(max_pool1d)
     sample = dict(args=(2,), input=(2, 5, 3))
 
 
-class MaxPooling2D(MaximumPooling):
+class MaxPooling2D(Pooling):
     """The largest value under each window; `strides` is `pool_size` when not given."""
 
+    function = staticmethod(max_pool2d)
     sample = dict(args=(2,), input=(2, 4, 5, 2))
 
 
-class AveragePooling1D(MeanPooling):
+class AveragePooling1D(Pooling):
     """The mean under each window of time; `strides` is `pool_size` when not given.
 
     With "same", what a window has outside of the input does not count, as in Keras.
     """
 
     axes = 1
+    function = staticmethod(average_pool1d)
     sample = dict(args=(2,), input=(2, 5, 3))
 
 
-class AveragePooling2D(MeanPooling):
+class AveragePooling2D(Pooling):
     """The mean under each window; `strides` is `pool_size` when not given.
 
     With "same", what a window has outside of the input does not count, as in Keras.
     """
 
+    function = staticmethod(average_pool2d)
     sample = dict(args=(2,), kwargs=dict(strides=1, padding="same"), input=(2, 4, 3, 2))
 
 

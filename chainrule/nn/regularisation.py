@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from chainrule.core.tensor import Tensor
 from chainrule.nn.checks import above_zero, needs_axes, rate_below_one
 from chainrule.nn.module import Module
 from chainrule.nn.randomness import layer_key
-from chainrule.nn.sliding import AXES
 from chainrule.ops.draws import normal
 from chainrule.ops.elementwise import cast, multiply, where
 from chainrule.ops.random import bernoulli
+from chainrule.ops.window import AXES
 
 
 def drop(x: Tensor, rate: float, shape: tuple[int, ...] | None = None) -> Tensor:
     """`x` scaled by 1 / (1 - rate), and 0 where a mask of `shape` (x's own when None) says."""
-    keep = bernoulli(layer_key(), 1 - rate, x.shape if shape is None else shape)
-    return where(keep, multiply(x, 1 / (1 - rate)), 0.0)
+    return same_drop(rate, x.shape if shape is None else shape)(x)
+
+
+def same_drop(rate: float, shape: tuple[int, ...]) -> Callable[[Any], Tensor]:
+    """A function that drops as `drop` does, by one mask of `shape` each time it is called."""
+    keep = bernoulli(layer_key(), 1 - rate, shape)
+    return lambda x: where(keep, multiply(x, 1 / (1 - rate)), 0.0)
 
 
 class Dropout(Module):

@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from chainrule.core.errors import ArgumentError
+from chainrule.core.errors import ArgumentError, UnknownNameError
 from chainrule.core.tensor import Tensor
-from chainrule.nn.checks import known_padding, needs_axes
+from chainrule.nn.checks import needs_axes
 from chainrule.nn.module import Module
-from chainrule.nn.sliding import AXES, Extents, extents
-from chainrule.ops.move import broadcast_to, pad, reshape, transpose
+from chainrule.ops.move import pad, reshape, transpose
+from chainrule.ops.resize import METHODS, resize
+from chainrule.ops.window import AXES, Extents, extents, known_padding
 
 
 class Flatten(Module):
@@ -88,18 +89,19 @@ class ZeroPadding2D(Module):
 
 
 class UpSampling2D(Module):
-    """Each pixel `size` times along height and width: Keras's interpolation "nearest" alone."""
+    """Images `size` times (rows, columns) as large; `interpolation` is "nearest" or "bilinear"."""
 
-    sample = dict(args=(), kwargs=dict(size=(2, 3)), input=(2, 3, 2, 2))
+    sample = dict(args=(), kwargs=dict(size=(2, 3), interpolation="bilinear"), input=(2, 3, 2, 2))
 
-    def __init__(self, size: Extents = 2, name: str | None = None):
+    def __init__(self, size: Extents = 2, interpolation: str = "nearest", name: str | None = None):
         super().__init__(name)
         self.size = extents(size, 2, "UpSampling2D: size")
+        if interpolation not in METHODS:
+            raise UnknownNameError("interpolation of UpSampling2D", interpolation, METHODS)
+        self.interpolation = interpolation
 
     def call(self, x: Tensor) -> Tensor:
         """(batch, height, width, channels) to (batch, height rows, width columns, channels)."""
         needs_axes(self, x.shape, AXES[1], 4, more=False)
-        n, h, w, c = x.shape
         rows, columns = self.size
-        spread = broadcast_to(reshape(x, (n, h, 1, w, 1, c)), (n, h, rows, w, columns, c))
-        return reshape(spread, (n, h * rows, w * columns, c))
+        return resize(x, (x.shape[1] * rows, x.shape[2] * columns), self.interpolation)

@@ -190,11 +190,23 @@ power = elementwise(
     "power",
     "#1^{#2}",
     ref=np.power,
-    deriv=lambda x, z, y: (lambda: z * x ** (z - 1), lambda: y * log(x)),
+    deriv=lambda x, z, y: (
+        lambda: z * x ** _lowered(z),
+        lambda: y * log(where(y == 0, 1, x)),  # 0 where y is 0, at x = 0 too
+    ),
     body=approximate.power,
     takes="float",
     domain=(0.5, 2.0),
 )
+
+
+def _lowered(z: Tensor) -> Tensor:
+    """z - 1, but 0 for z = 0: the slope of x**0 is 0 * x**0, where 0 * x**-1 is NaN at x = 0."""
+    if z.node is not None and z.node.op is literal:  # x**2 has the slope 2 * x**1, said so
+        value = z.node.attrs["value"]
+        return literal(value=value - 1 if value else 0, shape=z.shape, dtype=z.dtype.name)
+    return where(equal(z, 0), 0, z - 1)
+
 
 exp = elementwise(
     "exp",

@@ -35,7 +35,8 @@ def _infer_take(x: Any, ids: Any, axis: int) -> Spec:
     return Spec(x.shape[:axis] + ids.shape + x.shape[axis + 1 :], x.dtype)
 
 
-def _within(ids: np.ndarray, extent: int) -> np.ndarray:
+def within(ids: np.ndarray, extent: int) -> np.ndarray:
+    """`ids`; ArgumentError unless all lie in 0..extent-1."""
     bad = np.argwhere((ids < 0) | (ids >= extent))
     if len(bad):
         place = tuple(int(i) for i in bad[0])
@@ -49,7 +50,7 @@ def _within(ids: np.ndarray, extent: int) -> np.ndarray:
 def _ref_scatter(g: np.ndarray, ids: np.ndarray, axis: int, extent: int) -> np.ndarray:
     shape = g.shape[:axis] + (extent,) + g.shape[axis + ids.ndim :]
     y = np.zeros(shape, g.dtype)
-    where: Any = (slice(None),) * axis + (_within(ids, extent),)
+    where: Any = (slice(None),) * axis + (within(ids, extent),)
     np.add.at(y, where, g)
     return y
 
@@ -70,7 +71,7 @@ take_op = register(
         kind="index",
         tex=r"#1[#2]",
         ref=lambda x, ids, axis: np.asarray(
-            np.take(x, _within(ids, x.shape[axis]), axis=axis)  # a number for a single position
+            np.take(x, within(ids, x.shape[axis]), axis=axis)  # a number for a single position
         ),
         infer=_infer_take,
         linear=(0,),

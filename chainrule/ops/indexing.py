@@ -107,7 +107,8 @@ def _read(y: Tensor, axes: Sequence[int], ids: Sequence[Tensor], adjacent: bool)
         raise ShapeError(f"index arrays need shapes that broadcast, got {shapes}") from None
     front = axes[0] if adjacent else 0
     rest = [i for i in range(y.ndim) if i not in axes]
-    y = transpose(y, [*rest[:front], *axes, *rest[front:]])
+    order = [*rest[:front], *axes, *rest[front:]]
+    y = y if order == sorted(order) else transpose(y, order)  # a table stays the one it is
     extents = y.shape[front : front + len(axes)]
     flat: Any = 0
     bad: Any = None
@@ -124,7 +125,9 @@ def _read(y: Tensor, axes: Sequence[int], ids: Sequence[Tensor], adjacent: bool)
 
 def _no_index(part: Any) -> ArgumentError:
     return ArgumentError(
-        f"an index is an integer, a slice, None, ... or an array of integers or bools, got {part!r}"
+        "an index is an integer, a slice, None, ... or an array of integers or bools, got "
+        f"{part!r}",
+        mend=f"a dict {{{part!r}: array}} in place of one array" if isinstance(part, str) else "",
     )
 
 
@@ -144,7 +147,8 @@ def _basic(x: Tensor, parts: Sequence[Any]) -> Tensor:
         step.append(s)
         shape.extend([-(-(b - a) // s)] if kept else [])
         axis += 1
-    y = slice_op(x, start=tuple(start), stop=tuple(stop), step=tuple(step))
+    whole = (*stop,) == x.shape and not any(start) and set(step) <= {1} and not turned
+    y = x if whole else slice_op(x, start=tuple(start), stop=tuple(stop), step=tuple(step))
     return reshape(flip_op(y, axes=tuple(turned)) if turned else y, shape)
 
 

@@ -16,13 +16,14 @@ from chainrule.core.errors import ArgumentError, DtypeError, ShapeError
 from chainrule.core.op import NO_GRADIENT, Op, Spec, register, sample
 from chainrule.core.tensor import Tensor, as_tensor
 from chainrule.ops.arrange import swapaxes, tril
-from chainrule.ops.elementwise import absolute
+from chainrule.ops.composite import min as smallest
+from chainrule.ops.elementwise import absolute, cast, equal, power, where
 from chainrule.ops.linear import matmul
 from chainrule.ops.move import broadcast_to, reshape
-from chainrule.ops.reduce import Axes
+from chainrule.ops.reduce import Axes, normal_axes
 from chainrule.ops.reduce import max as largest
 from chainrule.ops.reduce import sum as total
-from chainrule.ops.statistics import root
+from chainrule.ops.statistics import count_nonzero, root
 
 
 def _square(name: str, x: Any) -> None:
@@ -168,16 +169,51 @@ cholesky = register(
 )
 
 
-def norm(x: Any, axis: Axes = None, keepdims: bool = False, ord: float = 2) -> Tensor:
-    """The 1-, 2- or infinity-norm of the elements along `axis`, of all when None.
+def norm(x: Any, axis: Axes = None, keepdims: bool = False, ord: Any = 2) -> Tensor:
+    r"""The `ord`-norm of the elements along `axis`, of all when None.
 
-    At 0 the gradient is the subgradient 0; the infinity-norm shares it among ties.
+    | `ord` | value |
+    |---|---|
+    | p > 0; 2 unless said | $(\sum |x|^p)^{1/p}$ |
+    | inf, -inf | the largest, the smallest $|x|$ |
+    | 0 | how many are not 0 |
+    | "fro" | as 2, along two axes |
+
+    The gradient takes the subgradient 0 at 0 and of elements that are 0; infinity shares it among
+    ties. Matrix norms made of singular values are refused ("nuc").
     """
     x = as_tensor(x)
+    if x.dtype.kind != "f":
+        raise DtypeError(f"norm of {x.dtype}", mend="cr.cast(x, 'float32')")
+    if isinstance(ord, str):
+        ord = _frobenius(ord, normal_axes(axis, x.ndim))
     if ord == 2:
         return root(total(x * x, axis, keepdims))
+    size = absolute(x)
     if ord == 1:
-        return total(absolute(x), axis, keepdims)
-    if ord == np.inf:
-        return largest(absolute(x), axis, keepdims)
-    raise ArgumentError(f"norm's ord is 1, 2 or infinity, got {ord!r}")
+        return total(size, axis, keepdims)
+    if abs(ord) == np.inf:
+        return (largest if ord > 0 else smallest)(size, axis, keepdims)
+    if ord == 0:
+        return cast(count_nonzero(x, axis, keepdims), x.dtype)
+    if not ord > 0:
+        raise ArgumentError(
+            f'norm\'s ord is a number > 0, 0, infinity, -infinity or "fro", got {ord!r}',
+            mend="cr.power and cr.sum, for the norm-like sums of negative powers",
+        )
+    return _lifted(total(_lifted(size, ord), axis, keepdims), 1 / ord)
+
+
+def _frobenius(name: str, axes: tuple[int, ...]) -> int:
+    if name != "fro" or len(axes) != 2:
+        raise ArgumentError(
+            f'norm by name is "fro", along two axes; got {name!r} along {len(axes)} axes',
+            mend="ord=2 along any axes; np.linalg.svd(x.numpy()), where no gradient is wanted",
+        )
+    return 2
+
+
+def _lifted(x: Tensor, exponent: float) -> Tensor:
+    """x to a power > 0 with the derivative 0 at 0."""
+    flat = equal(x, 0)
+    return where(flat, 0, power(where(flat, 1, x), float(exponent)))

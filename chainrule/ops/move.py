@@ -58,6 +58,24 @@ def reshape(x: Any, *shape: Any) -> Tensor:
     return x if wanted == x.shape else reshape_op(x, shape=tuple(int(n) for n in wanted))
 
 
+def _batch_after(op: Op, node: Any, inputs: list, flags: list, size: int) -> Tensor:
+    x, z = inputs
+    return op(x if flags[0] else broadcast_to(reshape(x, (1, *x.shape)), (size, *x.shape)), z)
+
+
+after: Op = movement(
+    "after",
+    "#1",
+    ref=lambda x, z: x,
+    infer=lambda x, z: Spec(x.shape, x.dtype),
+    vjp=lambda g, y, x, z: (g, None),
+    lower=lambda view: view,
+    batch=_batch_after,
+    samples=(sample((2, 3), (4,)),),
+    doc="x, read only when z is there: what is computed of it is not shared with what was before.",
+)
+
+
 def _infer_transpose(x: Any, axes: tuple[int, ...]) -> Spec:
     if sorted(axes) != list(range(len(x.shape))):
         raise ShapeError(f"transpose needs each axis of {x.shape} once, got {axes}")

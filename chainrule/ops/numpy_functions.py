@@ -7,16 +7,87 @@ next: `random.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 
 from chainrule.core.errors import GradientError
+from chainrule.core.op import OPS
 from chainrule.core.recording import current
 from chainrule.core.tensor import Tensor, as_tensor
 from chainrule.core.tree import flatten, tree_map
-from chainrule.ops import composite, elementwise, linear, logic, move, reduce
+from chainrule.ops import (
+    angles,  # noqa: F401  found in the table of ops, and so is `smooth`
+    arrange,
+    composite,
+    cumulate,
+    einsum,
+    elementwise,
+    index,
+    linalg,
+    linear,
+    logic,
+    move,
+    order,
+    reduce,
+    rounding,
+    smooth,  # noqa: F401
+    statistics,
+)
+
+ALIKE = {  # functions of NumPy's name and meaning, by the arguments that both take in this order
+    1: "inv slogdet cholesky",
+    2: """sum mean max min var std prod any all argmax argmin count_nonzero cumsum cumprod reshape
+    transpose expand_dims squeeze broadcast_to concatenate stack flip tile tril triu outer
+    sort argsort solve""",
+    3: "roll repeat split swapaxes moveaxis take_along_axis clip where tensordot",
+    99: "meshgrid einsum",
+}
+
+
+def _bounded(function: Callable, count: int) -> Callable:
+    """`function`, but None of arguments that it does not share with NumPy's."""
+    signature = inspect.signature(function)
+
+    def shared(*args: Any, **options: Any) -> Any:
+        try:
+            signature.bind(*args, **options)
+        except TypeError:
+            return None
+        return function(*args, **options) if len(args) <= count else None
+
+    return shared
+
+
+def _ufuncs(named: Mapping[str, Callable]) -> dict[Any, Callable]:
+    """NumPy's functions of elements that are in `named`."""
+    found = {getattr(np, name, None): function for name, function in named.items()}
+    return {f: _plain(ours, f.nin) for f, ours in found.items() if isinstance(f, np.ufunc)}
+
+
+def _plain(function: Callable, count: int) -> Callable:
+    """`function` of `count` tensors, but None of anything else that NumPy takes."""
+
+    def shared(*args: Any, **options: Any) -> Any:
+        return function(*args) if len(args) == count and not options else None
+
+    return shared
+
+
+def _functions(*modules: ModuleType) -> dict[Any, Callable]:
+    """The functions of ALIKE, each with that of its name in `modules`, or the op."""
+    ours: dict[str, Any] = dict(OPS)
+    for module in modules:
+        own = {n: v for n, v in vars(module).items() if isinstance(v, FunctionType)}
+        ours |= {n: v for n, v in own.items() if v.__module__ == module.__name__}
+    return {
+        getattr(np, name, None) or getattr(np.linalg, name): _bounded(ours[name], count)
+        for count, names in ALIKE.items()
+        for name in names.split()
+    }
 
 
 def _dot(x: Any, z: Any) -> Any:
@@ -24,52 +95,57 @@ def _dot(x: Any, z: Any) -> Any:
     return linear.matmul(x, z) if {x.ndim, z.ndim} <= {1, 2} else None
 
 
-OPERATORS: dict[Any, Callable] = {  # an array meets a Tensor in `array + tensor`
-    np.add: elementwise.add,
-    np.subtract: elementwise.subtract,
-    np.multiply: elementwise.multiply,
-    np.divide: elementwise.divide,
-    np.power: elementwise.power,
-    np.matmul: linear.matmul,
-    np.equal: elementwise.equal,
-    np.not_equal: logic.not_equal,
-    np.less: elementwise.less,
-    np.less_equal: logic.less_equal,
-    np.greater: elementwise.greater,
-    np.greater_equal: logic.greater_equal,
-    np.bitwise_and: logic.logical_and,
-    np.bitwise_or: logic.logical_or,
-}
+def _take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
+    return index.take(move.reshape(x, -1) if axis is None else x, indices, axis or 0)
 
-RECORDED: dict[Any, Callable] = OPERATORS | {
-    np.negative: elementwise.negative,
-    np.exp: elementwise.exp,
-    np.log: elementwise.log,
-    np.sqrt: elementwise.sqrt,
-    np.tanh: elementwise.tanh,
-    np.absolute: elementwise.absolute,
-    np.square: lambda x: x * x,
-    np.maximum: elementwise.maximum,
-    np.where: elementwise.where,
-    np.dot: _dot,
-    np.outer: linear.outer,
-    np.sum: reduce.sum,
-    np.mean: reduce.mean,
-    np.max: reduce.max,
-    np.min: composite.min,
-    np.var: composite.var,
-    np.reshape: move.reshape,
-    np.transpose: move.transpose,
-    np.expand_dims: move.expand_dims,
-    np.broadcast_to: move.broadcast_to,
-    np.shape: lambda x: x.shape,
-    np.ndim: lambda x: x.ndim,
-    np.size: lambda x: x.size,
-    np.zeros_like: lambda x: np.zeros(x.shape, x.dtype),
-    np.ones_like: lambda x: np.ones(x.shape, x.dtype),
-}
 
-OPTIONS = {"axis", "keepdims", "axes"}  # what both sides call alike
+def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    axes = reduce.normal_axes(axis, as_tensor(x).ndim)
+    of_matrix = len(axes) == 2 and ord not in (None, "fro")
+    return None if of_matrix else linalg.norm(x, axis, keepdims, 2 if ord is None else ord)
+
+
+# An array meets a Tensor in `array + tensor`.
+OPERATORS: dict[Any, Callable] = _ufuncs(
+    {
+        "matmul": linear.matmul,
+        "bitwise_and": logic.logical_and,
+        "bitwise_or": logic.logical_or,
+        "greater": elementwise.greater,
+        "greater_equal": logic.greater_equal,
+        **{n: OPS[n] for n in "add subtract multiply divide power".split()},
+        **{n: OPS[n] for n in "equal not_equal less less_equal".split()},
+    }
+)
+
+RECORDED: dict[Any, Callable] = (
+    _ufuncs({**OPS, "rint": OPS["round"], "vecdot": einsum.vecdot})
+    | _functions(
+        arrange,
+        composite,
+        cumulate,
+        einsum,
+        elementwise,
+        linalg,
+        linear,
+        move,
+        order,
+        reduce,
+        rounding,
+        statistics,
+    )
+    | OPERATORS
+    | {
+        np.dot: _bounded(_dot, 2),
+        np.take: _bounded(_take, 3),
+        np.linalg.norm: _bounded(_norm, 4),
+        np.shape: _bounded(lambda x: x.shape, 1),
+        np.ndim: _bounded(lambda x: x.ndim, 1),
+        np.size: _bounded(lambda x: x.size, 1),
+        np.zeros_like: _bounded(lambda x: np.zeros(x.shape, x.dtype), 1),
+        np.ones_like: _bounded(lambda x: np.ones(x.shape, x.dtype), 1),
+    }
+)
 
 
 def call(function: Any, name: str, args: Any, options: dict[str, Any]) -> Any:
@@ -78,7 +154,7 @@ def call(function: Any, name: str, args: Any, options: dict[str, Any]) -> Any:
     GradientError where NumPy's answer would be floats that have lost their gradient.
     """
     table = OPERATORS if current() is None else RECORDED
-    if function in table and options.keys() <= OPTIONS:
+    if function in table:
         result = table[function](*args, **options)
         if result is not None:
             return result

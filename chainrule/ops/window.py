@@ -1,7 +1,7 @@
-"""Windows: a sliding view along axes, its transpose, and what is built of them.
+"""Windows: a sliding view along axes, its transpose, and the margins of Keras.
 
 Convolution is a contraction over windows, pooling a reduction over them; their gradients
-follow from the parts. Read next: `index.py`.
+follow from the parts. Read next: `convolve.py`.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.core.errors import ArgumentError, ShapeError
+from chainrule.core.errors import ArgumentError, ShapeError, UnknownNameError
 from chainrule.core.op import Op, Shape, Spec, register, sample
 from chainrule.core.tensor import Tensor, as_tensor
 from chainrule.core.view import Spread, View
-from chainrule.ops.linear import contract
 from chainrule.ops.move import pad
-from chainrule.ops.reduce import max as largest
 
-Pair = int | Sequence[int]
+AXES = ("(batch, time, channels)", "(batch, height, width, channels)")
+Extents = int | Sequence[int]
 
 
 def _slides(shape: Shape, axes: Shape, size: Shape, stride: Shape, dilation: Shape) -> list:
@@ -132,68 +131,76 @@ unwindows: Op = register(
 )
 
 
-def pair(value: Pair, what: str) -> tuple[int, int]:
-    """Two positive ints from one or two."""
-    both = (value, value) if isinstance(value, int) else tuple(value)
-    if len(both) != 2 or any(not isinstance(n, int) or n < 1 for n in both):
-        raise ArgumentError(f"{what} needs one or two positive integers, got {value!r}")
-    return both
+def extents(value: Extents, axes: int, what: str) -> Shape:
+    """`axes` positive integers, from one for all or from one for each axis."""
+    found = (value,) * axes if isinstance(value, int) else tuple(value)
+    whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in found)
+    if len(found) != axes or not whole:
+        wanted = "one positive integer" if axes == 1 else "one or two positive integers"
+        raise ArgumentError(f"{what} needs {wanted}, got {value!r}")
+    return found
+
+
+def known_padding(value: Any, who: str, names: tuple = ("same", "valid"), axes: int = 2) -> Any:
+    """`value` if it is a padding; a list of margins becomes a tuple, which is hashable."""
+    if isinstance(value, str):
+        if value not in names:
+            raise UnknownNameError(f"padding of {who}", value, names)
+        return value
+    try:
+        sides = tuple(tuple(int(n) for n in side) for side in value)
+    except TypeError:
+        sides = ()
+    if [len(side) for side in sides] != [2] * axes or any(n < 0 for side in sides for n in side):
+        wanted = ("((before, after),)", "((top, bottom), (left, right))")[axes - 1]
+        raise ArgumentError(
+            f"{who}: padding must be {', '.join(map(repr, reversed(names)))} or {wanted}, "
+            f"got {value!r}"
+        )
+    return sides
+
+
+def spans(size: Shape, dilation: Shape) -> Shape:
+    """How far a window of `size` reaches."""
+    return tuple((w - 1) * d + 1 for w, d in zip(size, dilation, strict=True))
 
 
 def margins(padding: Any, shape: Shape, size: Shape, stride: Shape, dilation: Shape) -> list:
-    """(before, after) per spatial axis for "valid", "same" (Keras's: the odd one after) or given.
+    """(before, after) for each axis; "same" puts the odd one after, "causal" all before.
 
     "same" gives ceil(extent / stride) outputs.
     """
     if padding == "valid":
-        return [(0, 0), (0, 0)]
-    if padding == "same":
-        out = []
-        for n, w, s, d in zip(shape, size, stride, dilation, strict=True):
-            total = max(0, (-(-n // s) - 1) * s + (w - 1) * d + 1 - n)
-            out.append((total // 2, total - total // 2))
-        return out
-    if isinstance(padding, str) or len(padding) != 2:
-        raise ArgumentError(f"padding is 'valid', 'same' or ((a, b), (a, b)), got {padding!r}")
-    return [tuple(part) for part in padding]
+        return [(0, 0)] * len(shape)
+    if padding == "causal":
+        return [(span - 1, 0) for span in spans(size, dilation)]
+    if padding != "same":
+        return list(padding)
+    found = []
+    for n, span, s in zip(shape, spans(size, dilation), stride, strict=True):
+        total = max(0, (-(-n // s) - 1) * s + span - n)
+        found.append((total // 2, total - total // 2))
+    return found
 
 
-def _sliding(
-    x: Any, size: Pair, stride: Pair, padding: Any, dilation: Pair, value: float
+def slide(
+    x: Tensor, size: Shape, stride: Shape, padding: Any, dilation: Shape, value: float = 0.0
 ) -> Tensor:
+    """(batch, ..., channels) to (batch, places..., window..., channels); `value` in the margins."""
+    axes = tuple(range(1, len(size) + 1))
+    width = margins(padding, x.shape[1 : len(size) + 1], size, stride, dilation)
+    if any(map(any, width)):
+        x = pad(x, [(0, 0), *width, *[(0, 0)] * (x.ndim - 1 - len(size))], value)
+    return windows(x, axes=axes, size=size, stride=stride, dilation=dilation)
+
+
+def placed(x: Any, axes: int) -> Tensor:
+    """`x` as a tensor; ShapeError unless it has `axes` axes between batch and channels."""
     x = as_tensor(x)
-    if x.ndim != 4:
+    if x.ndim != axes + 2:
+        what = ("series", "images")[axes - 1]
         raise ShapeError(
-            f"images are (batch, height, width, channels), got shape {x.shape}",
+            f"{what} are {AXES[axes - 1]}, got shape {x.shape}",
             mend="x[..., None] adds a channel axis",
         )
-    size, stride, dilation = pair(size, "size"), pair(stride, "stride"), pair(dilation, "dilation")
-    width = margins(padding, x.shape[1:3], size, stride, dilation)
-    if any(map(any, width)):
-        x = pad(x, [(0, 0), *width, (0, 0)], value)
-    return windows(x, axes=(1, 2), size=size, stride=stride, dilation=dilation)
-
-
-def conv2d(
-    x: Any, kernel: Any, stride: Pair = 1, padding: Any = "valid", dilation: Pair = 1
-) -> Tensor:
-    """Cross-correlation of (batch, height, width, channels) with (rows, columns, channels, out).
-
-    ShapeError when the channels differ or the kernel does not fit.
-    """
-    kernel = as_tensor(kernel)
-    if kernel.ndim != 4 or as_tensor(x).shape[-1:] != kernel.shape[2:3]:
-        raise ShapeError(
-            f"conv2d needs a (rows, columns, channels, out) kernel of the input's channels, got "
-            f"input {as_tensor(x).shape} and kernel {kernel.shape}"
-        )
-    seen = _sliding(x, kernel.shape[:2], stride, padding, dilation, 0.0)
-    return contract(seen, kernel, spec="nhwijc,ijco->nhwo")
-
-
-def max_pool2d(
-    x: Any, size: Pair = 2, stride: Pair | None = None, padding: Any = "valid"
-) -> Tensor:
-    """The largest element under each window; `stride` is the window's size when not given."""
-    seen = _sliding(x, size, size if stride is None else stride, padding, 1, -np.inf)
-    return largest(seen, axis=(3, 4))
+    return x

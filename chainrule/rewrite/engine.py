@@ -2,25 +2,26 @@
 
 A rule is a function whose decorator shows what it replaces: `@rewrite(x * 1)` for a pattern,
 `@rewrite_op("transpose")` for any node of an op. The graph is recorded anew from its inputs;
-each node, its inputs rewritten already, is offered to the rules of its op until none fires.
+each node, its inputs rewritten already, is offered to the rules of its op until none fires; so
+is every node of what a rule puts in its place.
 Origins go along by themselves. Read next: `algebra.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from chainrule.core.graph import Graph
-from chainrule.core.node import Node
+from chainrule.core.node import Node, topological
 from chainrule.core.recording import Recording
 from chainrule.core.tensor import Tensor
 
 COMMUTES = ("add", "multiply", "maximum")
-LIMIT = 50  # rewrites of one node; more means two rules undo each other
+LIMIT = 50  # rewrites one inside the other; more means two rules undo each other
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,48 +144,55 @@ def rewrite_graph(
     graph: Graph, rules: dict[str, list[Rewrite]] | None = None
 ) -> tuple[Graph, list[str]]:
     """`graph` after every rule that fires, and the names of those that did, in order."""
-    table = RULES if rules is None else rules
-    fired: list[str] = []
     with Recording(concrete=False) as recording:
+        walk = _Walk(recording, RULES if rules is None else rules)
         found: dict[Node, Tensor] = {}
         for node in graph.inputs:
             found[node] = recording.input(_stand_in(node))
         for node in graph.order:
             if node not in found:
-                found[node] = _rewritten(node, found, recording, graph, table, fired)
+                recording.origin = graph.origins.get(node)
+                inputs = [found[source] for source in node.inputs]
+                tensor = recording.apply(node.op, inputs, node.attrs, origin=recording.origin)
+                found[node] = walk.settled(tensor, 0)
+                assert found[node].shape == node.shape and found[node].dtype == node.dtype, node
+        recording.origin = None
     first, last = (
         [recording.node_of(found[n]) for n in group] for group in (graph.inputs, graph.outputs)
     )
-    return Graph(first, last, recording.origins), fired
+    return Graph(first, last, recording.origins), walk.fired
 
 
 def _stand_in(node: Node) -> Tensor:
     return Tensor(np.broadcast_to(np.zeros((), node.dtype), node.shape))
 
 
-def _rewritten(
-    node: Node,
-    found: dict[Node, Tensor],
-    recording: Recording,
-    graph: Graph,
-    table: dict[str, list[Rewrite]],
-    fired: list[str],
-) -> Tensor:
-    origin = graph.origins.get(node)
-    recording.origin = origin
-    inputs: Sequence[Tensor] = [found[source] for source in node.inputs]
-    tensor = recording.apply(node.op, inputs, node.attrs, origin=origin)
-    for _ in range(LIMIT):
-        here = tensor.node
-        assert here is not None
-        for rule in table.get(here.op.name, ()):
-            made = rule.apply(here, recording)
-            if made is not None and made.node is not here:
-                assert made.shape == node.shape and made.dtype == node.dtype, rule.name
-                fired.append(rule.name)
-                tensor = made
-                break
-        else:
-            recording.origin = None
-            return recording.tensor(here)
-    raise AssertionError(f"rewrites of {node} do not end: {fired[-4:]}")
+class _Walk:
+    """One rewriting: `done` are nodes no rule fires on, `fired` the rules that did."""
+
+    def __init__(self, recording: Recording, table: dict[str, list[Rewrite]]):
+        self.recording, self.table = recording, table
+        self.done: set[Node] = set()
+        self.fired: list[str] = []
+
+    def settled(self, tensor: Tensor, depth: int) -> Tensor:
+        """What becomes of a node; every new node of a replacement is offered to the rules too."""
+        here = self.recording.node_of(tensor)
+        if here in self.done:
+            return tensor
+        assert depth < LIMIT, f"rewrites of {here} do not end: {self.fired[-4:]}"
+        for rule in self.table.get(here.op.name, ()):
+            made = rule.apply(here, self.recording)
+            if made is None or made.node is here:
+                continue
+            self.fired.append(rule.name)
+            found: dict[Node, Tensor] = {}
+            for node in topological([self.recording.node_of(made)], self.done):
+                if not node.inputs:
+                    continue
+                inputs = [found.get(n, self.recording.tensor(n)) for n in node.inputs]
+                again = self.recording.apply(node.op, inputs, node.attrs)
+                found[node] = self.settled(again, depth + 1)
+            return found.get(made.node, made)  # type: ignore[arg-type]
+        self.done.add(here)
+        return tensor

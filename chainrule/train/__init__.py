@@ -4,6 +4,7 @@ Read next: `optim.py`.
 """
 
 from chainrule.train import metrics, optim, schedules, scores
+from chainrule.train.backup import BackupAndRestore
 from chainrule.train.callbacks import Callback, Converged, EarlyStopping
 from chainrule.train.file_callbacks import CSVLogger, ModelCheckpoint
 from chainrule.train.history import History
@@ -13,6 +14,7 @@ from chainrule.train.rate_callbacks import LearningRateScheduler, ReduceLROnPlat
 from chainrule.train.sequential import Sequential
 
 __all__ = [
+    "BackupAndRestore",
     "CSVLogger",
     "Callback",
     "Converged",

@@ -5,6 +5,7 @@ Read next: `around.py`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -41,6 +42,10 @@ class RMSprop(Optimizer):
         """The mean square, and what centring and momentum need."""
         asked = {"mean_square": True, "mean": self.centered, "velocity": self.momentum > 0}
         return tuple(name for name, wanted in asked.items() if wanted)
+
+    def fades(self, path: str) -> float | None:
+        """Without momentum there is no step without gradient."""
+        return self.momentum
 
     def step(self, param: Any, g: Any, slots: tuple, rate: Any, t: Any) -> tuple[Any, tuple]:
         """The update of the class's formula."""
@@ -86,6 +91,10 @@ class Adagrad(Optimizer):
         """The start of the sum."""
         return np.full(param.shape, self.initial_accumulator_value, param.dtype)
 
+    def fades(self, path: str) -> float | None:
+        """There is no step without gradient."""
+        return 0.0
+
     def step(self, param: Any, g: Any, slots: tuple, rate: Any, t: Any) -> tuple[Any, tuple]:
         """The update of the class's formula."""
         v = slots[0] + g * g
@@ -125,6 +134,10 @@ class Adam(Optimizer):
     def slots(self) -> tuple[str, ...]:  # type: ignore[override]
         """The two means, and the largest where it is asked for."""
         return ("m", "v", "v_max") if self.amsgrad else ("m", "v")
+
+    def fades(self, path: str) -> float | None:
+        r"""That of $m / \sqrt{v}$, or of $m$ with `amsgrad`."""
+        return self.beta_1 if self.amsgrad else quotient(self.beta_1, self.beta_2**0.5)
 
     def step(self, param: Any, g: Any, slots: tuple, rate: Any, t: Any) -> tuple[Any, tuple]:
         """The update of the class's formula."""
@@ -185,6 +198,10 @@ class Adamax(Optimizer):
     slots: ClassVar[tuple[str, ...]] = ("m", "u")
     samples = ({}, dict(beta_1=0.5, beta_2=0.7))
 
+    def fades(self, path: str) -> float | None:
+        """That of $m / u$."""
+        return quotient(self.beta_1, self.beta_2)
+
     def step(self, param: Any, g: Any, slots: tuple, rate: Any, t: Any) -> tuple[Any, tuple]:
         """The update of the class's formula."""
         m, u = slots
@@ -227,6 +244,10 @@ class Nadam(Optimizer):
         """Zeros for the means, 1 for the product of the momenta."""
         return np.ones((), np.float64) if slot == "product" else super().initial(slot, param)
 
+    def fades(self, path: str) -> float | None:
+        r"""That of $m / \sqrt{v}$; it is the rate beside it that the growing momentum changes."""
+        return quotient(self.beta_1, self.beta_2**0.5)
+
     def step(self, param: Any, g: Any, slots: tuple, rate: Any, t: Any) -> tuple[Any, tuple]:
         """The update of the class's formula."""
         m, v, product = slots
@@ -249,3 +270,8 @@ class Nadam(Optimizer):
         m_hat = m_hat + (1 - momenta[t - 1]) * g / (1 - np.prod(momenta[:t]))
         v_hat = s["v"] / (1 - self.beta_2**t)
         return p - self.learning_rate * m_hat / (np.sqrt(v_hat) + self.epsilon)
+
+
+def quotient(a: float, b: float) -> float:
+    """a / b, and infinity where b is 0."""
+    return a / b if b else math.inf

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from chainrule.core.errors import ChainruleError, user_place
+
 DEPTH = 2  # batches that wait; more would only take memory
 END = object()
 
@@ -54,10 +56,18 @@ def read_ahead(source: Iterable[Any], depth: int = DEPTH) -> Iterator[Any]:
                 if item is END:
                     return
                 if isinstance(item, Failed):
-                    raise item.error
+                    raise placed(item.error)
                 yield item
         finally:
             stop.set()
             thread.join(timeout=1.0)
 
     return drain()
+
+
+def placed(error: BaseException) -> BaseException:
+    """An error of the thread, which has no line of the user's above it, with the reader's."""
+    there = error.place if isinstance(error, ChainruleError) else None
+    if isinstance(error, ChainruleError) and (not there or there.file == threading.__file__):
+        error.place = user_place()
+    return error

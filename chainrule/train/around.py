@@ -64,6 +64,10 @@ class Around:
         """ArgumentError when settings were given for a path that is not among `paths`."""
         getattr(self.inner, "check_paths", lambda paths: None)(paths)
 
+    def fades(self, path: str) -> float | None:
+        """What `Optimizer.fades` says of the optimiser within."""
+        return getattr(self.inner, "fades", lambda path: None)(path)
+
     def before(self, params: Any, grads: Any, rate: Any) -> tuple[Any, Any]:
         """The parameters and gradients that the optimiser within gets."""
         return params, grads
@@ -80,6 +84,7 @@ class Around:
         self, params: Any, grads: Any, state: Any, learning_rate: Any = None, **weight: Any
     ) -> tuple[Any, Any]:
         """(new parameters, new state)."""
+        grads = tree_map(lambda _, g: None if g is None else as_tensor(g), params, grads)
         params, grads = self.before(params, grads, self.rate(state, learning_rate))
         return self.inner.update(params, grads, state, learning_rate, **weight)
 
@@ -219,6 +224,10 @@ class Accumulate(Around):
 
     weighs = True
 
+    def fades(self, path: str) -> float | None:
+        """None: rows of earlier gradients wait for the update too."""
+        return None
+
     def __init__(self, inner: Any, steps: int):
         super().__init__(inner)
         check_whole("steps", steps, 1)
@@ -253,7 +262,7 @@ class Accumulate(Around):
             weight = cast(weight, "float64")
 
         def added(total: Any, g: Any) -> Any:
-            return total if g is None else total + g * like(weight, g)
+            return total if g is None else total + as_tensor(g) * like(weight, g)
 
         total: Any = state["weight"] + weight
         sums = tree_map(added, state["sum"], grads)

@@ -1,9 +1,9 @@
-"""Callbacks: what runs between epochs and steps, and may end a fit. Read next: `progress.py`."""
+"""Callbacks: what runs between epochs and steps, and may end a fit. Read next: `hooks.py`."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from chainrule.core.errors import ArgumentError, UnknownNameError
 from chainrule.train.history import rises
@@ -18,12 +18,27 @@ class Callback:
     "epochs", "steps" (an epoch) and "metrics" (the names in `logs`). `self.gradient_norm` is the
     root of the mean over the epoch's steps of the gradient's squared norm. A method
     `on_train_batch_end` costs a copy of all weights each step.
+
+    `kept` names the attributes that a backup keeps, so that the callback too goes on where a
+    killed fit was: numbers, strings, arrays, and lists, tuples and dicts of them. Of those that
+    are `last`, methods run after those of all others. `self.fit` is the fit that runs. A page on
+    writing one: `docs/write-a-callback.md`.
     """
 
+    kept: ClassVar[tuple[str, ...]] = ()
+    last: ClassVar[bool] = False
+    fit: Any = None
     model: Any = None
     params: dict[str, Any] = {}
     gradient_norm: float = math.nan
     stopping: tuple[str, str] | None = None
+
+    def __init_subclass__(cls) -> None:
+        if isinstance(cls.kept, str) or not all(isinstance(each, str) for each in cls.kept):
+            raise ArgumentError(
+                f"{cls.__name__}.kept must be a tuple of names, got {cls.kept!r}",
+                mend='kept = ("wait", "best")',
+            )
 
     def stop(self, reason: str, kind: str = "callback") -> None:
         """End the fit after this method; `reason` is a sentence for `history.reason`.
@@ -79,6 +94,8 @@ class EarlyStopping(Callback):
     epoch back when the fit ends, whatever ended it. The rule is that of Keras's callback of
     this name. ArgumentError, before the first step, when nothing is called `monitor`.
     """
+
+    kept = ("wait", "stopped_epoch", "best", "best_epoch", "best_weights")
 
     def __init__(
         self,
@@ -158,6 +175,8 @@ class Converged(Callback):
     `gradient_norm`; `monitor` moved by at most `tol` in each of `epochs` epochs in a row. At
     least one must be given, or ArgumentError.
     """
+
+    kept = ("still", "before")
 
     def __init__(
         self,

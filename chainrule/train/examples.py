@@ -5,7 +5,7 @@ Read next: `stream.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,18 +14,38 @@ from chainrule.core.dtypes import DEFAULT
 from chainrule.core.errors import ArgumentError, DataError, ShapeError
 from chainrule.core.tree import flatten
 from chainrule.data.batches import batch_indices, check_whole
-from chainrule.data.checks import check_examples, numbers, places
+from chainrule.data.checks import check_examples, places
 from chainrule.grad.reverse import differentiable
-from chainrule.nn.parts import held
 from chainrule.train.ahead import read_ahead
+from chainrule.train.arrays import (
+    Arrays,
+    count_of,
+    is_mapped,
+    is_several,
+    picking,
+    read_arrays,
+)
 
 
-def check_arrays(x: Any, y: Any = None) -> tuple[np.ndarray, np.ndarray | None]:
+def check_arrays(x: Any, y: Any = None) -> tuple[Arrays, Arrays]:
     """`x` and `y` as arrays that can be trained on; see `chainrule.data.check_examples`."""
-    x = numbers("x", x)
-    y = None if y is None else numbers("y", y)
-    check_examples(x, y)
-    return x, y
+    read = read_arrays("x", x), None if y is None else read_arrays("y", y, gaps=True)
+    if y is not None and not flatten(read[1])[0]:
+        raise ArgumentError("y holds no targets", mend="an array for each output with a loss")
+    try:
+        check_examples(*read)
+    except ShapeError as error:
+        stacked = [name for name, each in (("x", x), ("y", y)) if _is_list_of_arrays(each)]
+        if stacked and len({len(array) for array in flatten(read)[0] if array.ndim}) > 1:
+            error.mend = f"{stacked[0]}=(a, b), a tuple, for several arrays; a list was stacked"
+        raise
+    return read
+
+
+def _is_list_of_arrays(given: Any) -> bool:
+    """Whether it may have been meant as several, and was read as one."""
+    arrays = isinstance(given, list) and all(getattr(part, "shape", ()) for part in given)
+    return arrays and not is_several(given)
 
 
 def check_pair(name: str, pair: Any) -> tuple[Any, Any, Any]:
@@ -45,44 +65,62 @@ def float_dtype(model: Any) -> np.dtype:
     return leaves[0].dtype if leaves else DEFAULT
 
 
-def keeps_integers(module: Any) -> bool:
-    """Whether some layer reads integers as positions, so that they must stay integers."""
-    parts = [part for _, part in held(module) if hasattr(part, "call")]
-    return module.takes_integers or any(map(keeps_integers, parts))
-
-
 Batch = tuple[Any, Any, Any, float]  # x, y, weights or None, their total or how many
 
 
 class Examples:
     """`x`, and `y` and weights where given; batches of `x` come in `dtype`.
 
+    Each may be an array or several, as `arrays.py` says, `y` and weights with None among them.
     Values are cast batch by batch, so that uint8 images take no four times larger copy, and
     memory-mapped arrays are read as they are needed; they are not scaled.
     """
 
-    def __init__(self, x: np.ndarray, y: Any, dtype: np.dtype, integers: bool, weights: Any = None):
+    def __init__(self, x: Arrays, y: Arrays, dtype: np.dtype, integers: bool, weights: Any = None):
         self.x = x
         self.y = y
         self.weights = weights
-        self.dtype = x.dtype if integers and x.dtype.kind in "iu" else dtype
-        self.float = dtype
+        self.count = count_of(x)
+
+        def cast(array: np.ndarray, index: Any) -> np.ndarray:
+            kept = integers and array.dtype.kind in "iu"
+            return np.ascontiguousarray(array[index], array.dtype if kept else dtype)
+
+        self.pick_x = picking(x, cast)
+        self.pick_y = picking(y, lambda array, index: array[index])
+        self.pick_weights = picking(weights, lambda w, index: np.asarray(w[index], dtype))
 
     def __len__(self) -> int:
-        return len(self.x)
+        return self.count
 
     def batch(self, index: Any) -> Batch:
         """The examples at `index`, an array of positions or a slice."""
-        x = np.ascontiguousarray(self.x[index], self.dtype)
-        y = None if self.y is None else self.y[index]
-        if self.weights is None:
-            return x, y, None, float(len(x))
-        weights = np.asarray(self.weights[index], self.float)
-        return x, y, weights, float(weights.sum()) or 1.0  # all 0: a loss of 0, not 0 / 0
+        weights = self.pick_weights(index)
+        return self.pick_x(index), self.pick_y(index), weights, self._total(weights, index)
+
+    def _total(self, weights: Any, index: Any) -> float:
+        """How much the batch counts: where outputs have weights of their own, its examples."""
+        if isinstance(weights, np.ndarray):
+            return float(weights.sum()) or 1.0  # all 0: a loss of 0, not 0 / 0
+        if isinstance(index, slice):
+            return float(len(range(*index.indices(self.count))))
+        return float(len(index))
+
+    def part(self, index: slice) -> Examples:
+        """The examples at `index`, with targets as they came."""
+        part = [
+            picking(tree, lambda array, at: array[at])(index)
+            for tree in (self.x, self.y, self.weights)
+        ]
+        return Examples(part[0], part[1], DEFAULT, False, part[2])
+
+    def size(self, batch_size: int) -> int:
+        """How many examples the first batch has."""
+        check_whole("batch_size", batch_size, 1)
+        return min(batch_size, self.count)
 
     def batches(self, size: int) -> Iterator[Batch]:
         """All examples in order, `size` at a time."""
-        check_whole("batch_size", size, 1)
         for start in range(0, len(self), size):
             yield self.batch(slice(start, start + size))
 
@@ -90,37 +128,57 @@ class Examples:
         """How many batches an epoch of `plan` has."""
         return -(-len(self) // plan.batch_size)
 
-    def epoch(self, plan: Any, seed: int, number: int) -> Iterator[Batch]:
-        """The batches of epoch `number`, in the order of the seed."""
+    def forward(self, epochs: int, steps: int, check: Callable[[], None]) -> None:
+        """Nothing: any epoch can be begun anywhere."""
+
+    def epoch(self, plan: Any, seed: int, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of epoch `number` from `start` on, in the order of the seed."""
         order = batch_indices(
             len(self), plan.batch_size, seed=seed, epoch=number, shuffle=plan.shuffle
         )
-        found = map(self.batch, order)
-        return read_ahead(found) if isinstance(self.x, np.memmap) else found
+        found = map(self.batch, order[start:])
+        return read_ahead(found) if any(map(is_mapped, flatten(self.x)[0])) else found
 
 
-def weights_for(y: np.ndarray, sample_weight: Any, class_weight: Any) -> np.ndarray | None:
+def weights_for(y: Arrays, sample_weight: Any, class_weight: Any) -> Arrays:
     """One weight for each example, the product of both kinds; None where none were given.
 
-    ArgumentError, ShapeError or DataError for weights that are negative, not finite, too few, or
-    of a class that does not occur.
+    `sample_weight` may be a dict or tuple like `y`, for as many outputs. ArgumentError, ShapeError
+    or DataError for weights that are negative, not finite, too few, or of a class that does not
+    occur.
     """
     found = None
     if sample_weight is not None:
-        found = numbers("sample_weight", sample_weight).astype(np.float64)
-        if found.shape not in ((len(y),), (len(y), 1)):
-            raise ShapeError(
-                f"sample_weight needs one number for each of {len(y)} examples, "
-                f"got shape {found.shape}"
-            )
-        found = found.reshape(len(y))
-        bad = ~(np.isfinite(found) & (found >= 0))
-        if bad.any() or not found.any():
-            told = places("sample_weight", found, bad) if bad.any() else "all are 0"
-            raise DataError(f"sample_weight needs finite weights of at least 0: {told}")
+        read = read_arrays("sample_weight", sample_weight, gaps=True)
+        found = _checked("sample_weight", read, count_of(y))
     if class_weight is not None:
+        if not isinstance(y, np.ndarray) or isinstance(found, dict | tuple):
+            raise ArgumentError(
+                "class_weight goes with one output, and here are several targets or weights",
+                mend="sample_weight={name: weights}, one weight for each example of an output",
+            )
         by_class = _class_weights(y, class_weight)
         found = by_class if found is None else found * by_class
+    return found
+
+
+def _checked(name: str, given: Arrays, count: int) -> Arrays:
+    if given is None:
+        return None
+    if isinstance(given, dict):
+        return {key: _checked(f"{name}[{key!r}]", each, count) for key, each in given.items()}
+    if isinstance(given, tuple):
+        return tuple(_checked(f"{name}[{i}]", each, count) for i, each in enumerate(given))
+    found = given.astype(np.float64)
+    if found.shape not in ((count,), (count, 1)):
+        raise ShapeError(
+            f"{name} needs one number for each of {count} examples, got shape {found.shape}"
+        )
+    found = found.reshape(count)
+    bad = ~(np.isfinite(found) & (found >= 0))
+    if bad.any() or not found.any():
+        told = places(name, found, bad) if bad.any() else "all are 0"
+        raise DataError(f"{name} needs finite weights of at least 0: {told}")
     return found
 
 
@@ -146,9 +204,3 @@ def _class_weights(y: np.ndarray, given: Any) -> np.ndarray:
             )
         weights[hit] = weight
     return weights
-
-
-def check_features(x: np.ndarray, expected: tuple[int, ...], name: str) -> None:
-    """ShapeError unless the examples in `x` have the shape that training has seen."""
-    if x.shape[1:] != expected:
-        raise ShapeError(f"{name} must have examples of shape {expected} like x, got {x.shape[1:]}")

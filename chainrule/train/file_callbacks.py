@@ -28,6 +28,8 @@ class ModelCheckpoint(Callback):
     name in braces that the fit does not measure.
     """
 
+    kept = ("steps", "epoch", "best", "saved")
+
     def __init__(
         self,
         filepath: str | os.PathLike,
@@ -101,9 +103,12 @@ class ModelCheckpoint(Callback):
 class CSVLogger(Callback):
     """A line for each epoch in a CSV file: the epoch, counted from 0, and all its numbers.
 
-    A new fit writes the file anew; with `append` it goes on below, and has no second heading.
-    FileError where it cannot be written.
+    A new fit writes the file anew; with `append` it goes on below, and has no second heading. A
+    fit that goes on from a backup goes on in its file, behind the last line that the backup knows
+    of. FileError where it cannot be written.
     """
+
+    kept = ("size",)
 
     def __init__(
         self, filename: str | os.PathLike, separator: str = ",", append: bool = False
@@ -113,21 +118,26 @@ class CSVLogger(Callback):
         self.append = append
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """The heading, where there is none."""
-        there = self.append and self.filename.exists() and self.filename.stat().st_size > 0
-        if not there:
-            self._write("w", ["epoch", *self.params["metrics"]])
+        """See that the file can be written; what it holds stays until there is a line."""
+        size = self._write(None, [])
+        self.size = size if self.append else 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """The epoch's line; it is in the file at once."""
-        numbers = logs or {}
-        row = [epoch, *[repr(float(numbers[name])) for name in self.params["metrics"]]]
-        self._write("a", row)
+        numbers, names = logs or {}, self.params["metrics"]
+        row = [epoch, *[repr(float(numbers[name])) for name in names]]
+        self.size = self._write(self.size, [["epoch", *names], row])
 
-    def _write(self, mode: str, row: list[Any]) -> None:
+    def _write(self, size: int | None, rows: list[list[Any]]) -> int:
+        """`rows` behind the first `size` bytes, the heading only where there are none; the size."""
         try:
-            with open(self.filename, mode, newline="", encoding="utf-8") as file:
-                csv.writer(file, delimiter=self.separator, lineterminator="\n").writerow(row)
+            with open(self.filename, "a", newline="", encoding="utf-8") as file:
+                there = os.fstat(file.fileno()).st_size
+                size = there if size is None else min(size, there)
+                file.truncate(size)
+                writer = csv.writer(file, delimiter=self.separator, lineterminator="\n")
+                writer.writerows(rows[1:] if size else rows)
+            return self.filename.stat().st_size
         except OSError as error:
             raise FileError(
                 f"CSVLogger cannot write {self.filename}: {error}",

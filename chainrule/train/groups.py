@@ -71,6 +71,12 @@ class Groups(Around):
         group = self.find(path)
         return group is not None and self.groups[group] is None
 
+    def fades(self, path: str) -> float | None:
+        """What the optimiser of the group that `path` is in says."""
+        group = self.find(path)
+        opt = self.inner if group is None else self.groups[group]
+        return getattr(opt, "fades", lambda path: None)(path)
+
     def rate(self, state: Mapping[str, Any], learning_rate: Any = None) -> Any:
         """The learning rate of the next update, of all parameters that are in no group."""
         return self.inner.rate(state["rest"], learning_rate)

@@ -24,6 +24,7 @@ from chainrule.train.examples import Batch, Examples
 from chainrule.train.history import History
 from chainrule.train.interrupt import Interrupt
 from chainrule.train.progress import Silent
+from chainrule.train.rows import RowExact
 from chainrule.train.steps import Steps
 from chainrule.train.stream import Stream
 from chainrule.train.totals import Totals
@@ -46,21 +47,36 @@ class Progressed:
 
     def __init__(self) -> None:
         self.state: Any = None
+        self.rows: RowExact | None = None  # what made the state, if it holds tables
         self.epochs = 0
+
+    def opened(self) -> Any:
+        """The optimiser's state, dense and up to date; None before a step."""
+        return self.state if self.rows is None else self.rows.opened(self.state)
 
     def state_for(self, optimizer: Any, params: dict[str, Tensor]) -> Any:
         """The optimiser's state, a new one where there is none that fits."""
-        fresh = optimizer.init(params)
-        if self.state is not None and _alike(self.state, fresh):
+        rows = optimizer if isinstance(optimizer, RowExact) else None
+        fresh = (rows.inner if rows else optimizer).init(params)
+        known = self.state is not None and all(map(_is_known, flatten(self.state)[0]))
+        state = self.opened() if known else None
+        kept = state is not None and _alike(state, fresh)
+        if kept and (rows and rows.tables) == (self.rows and self.rows.tables):
             return self.state
-        return fresh
+        state = state if kept else fresh
+        return rows.closed(params, state) if rows else state
+
+    def keep(self, state: Any, optimizer: Any) -> None:
+        """Go on from `state` of `optimizer`."""
+        self.state = state
+        self.rows = optimizer if isinstance(optimizer, RowExact) else None
 
 
 def _alike(state: Any, fresh: Any) -> bool:
     ours, theirs = flatten(state), flatten(fresh)
-    if ours[1] != theirs[1] or not all(map(_is_known, ours[0])):
-        return False
-    return all(np.shape(a) == np.shape(b) for a, b in zip(ours[0], theirs[0], strict=True))
+    return ours[1] == theirs[1] and all(
+        np.shape(a) == np.shape(b) for a, b in zip(ours[0], theirs[0], strict=True)
+    )
 
 
 def _is_known(leaf: Any) -> bool:
@@ -75,15 +91,18 @@ def step_keys(seed: int, epoch: int, steps: int, start: int = 0) -> np.ndarray:
     return fold_in(repeated, Tensor(np.arange(start, start + steps, dtype=np.uint32))).numpy()
 
 
-def keys_of(seed: int, epoch: int, steps: int | None) -> Iterator[np.ndarray]:
-    """The keys of the steps of an epoch, however many there will be."""
+def keys_of(seed: int, epoch: int, steps: int | None, start: int = 0) -> Iterator[np.ndarray]:
+    """The keys of the steps of an epoch from `start` on, however many there will be."""
     size = steps or KEYS_AT_ONCE
-    for start in count(0, size):
-        yield from step_keys(seed, epoch, size, start)
+    for at in count(start, size):
+        yield from step_keys(seed, epoch, size, at)
 
 
 class Fit:
-    """One call of `Model.fit`."""
+    """One call of `Model.fit`: `done` steps of epoch `epoch` are over, and `totals` has them.
+
+    `first` is how many epochs the model was trained before. `backup.py` reads these and sets them.
+    """
 
     def __init__(
         self,
@@ -104,28 +123,38 @@ class Fit:
         self.interrupt = Interrupt()
         self.per_epoch = examples.steps(plan)
         self.params: list[Tensor] = []
+        self.handed: list[np.ndarray] = []  # the arrays that the model was last given
         self.state = progressed.state_for(steps.optimizer, steps.named(steps.params))
         self.ahead = False
+        self.first = progressed.epochs
+        self.epoch = self.done = 0
+        self.totals, self.squares = Totals(steps.metrics), 0.0
         names = Totals(steps.metrics).names
         names = names + [f"val_{name}" for name in names] if validate else names
         told = {"epochs": plan.epochs, "steps": self.per_epoch, "metrics": names}
-        for callback in plan.callbacks:
+        self.callbacks = sorted(plan.callbacks, key=lambda each: each.last)
+        for callback in self.callbacks:
             callback.model, callback.params, callback.stopping = model, told, None
-        self.watchers = [each for each in plan.callbacks if each.each_batch]
+            callback.fit = self
+        self.watchers = [each for each in self.callbacks if each.each_batch]
 
     def run(self) -> History:
         """All epochs, or as many as it comes to."""
         plan, history = self.plan, self.history
         with self.interrupt, plan.show(plan.epochs, self.per_epoch) as self.progress:
-            with self._weights_handed_back():
-                try:
-                    self._epochs()
-                except KeyboardInterrupt:
-                    if self.interrupt.again:
-                        raise
-                    self.progress.say(self._interrupted())
-            for callback in plan.callbacks:
-                callback.on_train_end(self._last())
+            try:
+                with self._weights_handed_back():
+                    try:
+                        self._epochs()
+                    except KeyboardInterrupt:
+                        if self.interrupt.again:
+                            raise
+                        self.progress.say(self._interrupted())
+                for callback in self.callbacks:
+                    callback.on_train_end(self._last())
+            finally:
+                for callback in self.callbacks:
+                    callback.fit = None  # it holds a copy of the weights
         return history
 
     @contextmanager
@@ -138,10 +167,10 @@ class Fit:
                 self.examples.close()
 
     def _epochs(self) -> None:
-        for callback in self.plan.callbacks:
+        for callback in self.callbacks:
             callback.on_train_begin({})
-        for epoch in range(self.plan.epochs):
-            if self._asked_to_stop() or not self._epoch(epoch):
+        while self.epoch < self.plan.epochs:
+            if self._asked_to_stop() or not self._epoch(self.epoch):
                 return
         if not self._asked_to_stop():
             self.history.end("epochs", f"all {self.plan.epochs} epochs were run")
@@ -149,8 +178,9 @@ class Fit:
     def _epoch(self, epoch: int) -> bool:
         """One epoch with its validation; False when the fit is over before the epoch is."""
         self.progress.begin(epoch)
-        for callback in self.plan.callbacks:
-            callback.on_epoch_begin(epoch, {})
+        if not self.done:  # else it began before the backup that this fit goes on from
+            for callback in self.callbacks:
+                callback.on_epoch_begin(epoch, {})
         logs = None if self._asked_to_stop() else self._train(epoch)
         if logs is None:
             return False
@@ -160,38 +190,45 @@ class Fit:
             logs |= {f"val_{name}": value for name, value in found.items()}
         self.history.add(epoch, logs)
         self.progress.end(epoch, logs)
-        for callback in self.plan.callbacks:
+        self.epoch, self.done = epoch + 1, 0
+        self.totals, self.squares = Totals(self.steps.metrics), 0.0
+        for callback in self.callbacks:
             callback.on_epoch_end(epoch, dict(logs))
         self.interrupt.check()
         return True
 
     def _train(self, epoch: int) -> dict[str, float] | None:
         """The epoch's steps; None when one was not finite, or a callback would have no more."""
-        model, plan, number = self.model, self.plan, self.progressed.epochs
-        self.progressed.epochs += 1
+        number = self.first + epoch
+        self.progressed.epochs = number + 1
         self.params = [Tensor(np.array(tensor.numpy())) for tensor in self.steps.params]
-        keys = keys_of(model.seed, number, self.per_epoch)
-        totals, squares, i = Totals(self.steps.metrics), 0.0, -1
-        for i, (batch, step_key) in enumerate(zip(self._batches(number), keys)):
+        ours = [tensor.numpy().base for tensor in self.steps.params]
+        if self.steps.by_rows and not (self.handed and all(map(_is, ours, self.handed))):
+            params = self.steps.named(self.params)
+            self.state = self.steps.optimizer.adopted(params, self.state)
+        keys = keys_of(self.model.seed, number, self.per_epoch, self.done)
+        for batch, step_key in zip(self._batches(number), keys):
             loss, square, parts = self._step(batch, step_key)
             if not (math.isfinite(loss) and math.isfinite(square)):
-                self._not_finite(f"step {i + 1} of epoch {epoch + 1}", loss, (batch, step_key))
+                step = f"step {self.done + 1} of epoch {epoch + 1}"
+                self._not_finite(step, loss, (batch, step_key))
                 return None
             self.ahead = True
             self.history.steps += 1
-            squares += square
-            totals.add(loss, batch[3], parts)
-            self.progress.step(i + 1, totals.means)
-            if self.watchers and self._told_to_stop(i, totals):
+            self.done += 1
+            self.squares += square
+            self.totals.add(loss, batch[3], parts)
+            self.progress.step(self.done, self.totals.means)
+            if self.watchers and self._told_to_stop():
                 return None
             self.interrupt.check()
-        for callback in plan.callbacks:
-            callback.gradient_norm = math.sqrt(squares / (i + 1))
-        return totals.means()
+        for callback in self.callbacks:
+            callback.gradient_norm = math.sqrt(self.squares / self.done)
+        return self.totals.means()
 
     def _batches(self, number: int) -> Iterator[Batch]:
         """The batches of epoch `number`; a thread that reads them ends with the epoch."""
-        batches = self.examples.epoch(self.plan, self.model.seed, number)
+        batches = self.examples.epoch(self.plan, self.model.seed, number, self.done)
         try:
             yield from batches
         finally:
@@ -199,29 +236,38 @@ class Fit:
 
     def _step(self, batch: Batch, step_key: Any) -> tuple[float, float, list]:
         rate = learning_rate(self.steps.optimizer)
+        if self.steps.by_rows:
+            self.state = self.steps.optimizer.grown(self.state)
         with np.errstate(all="ignore"):  # what is not finite is looked at after the step
             self.params, self.state, loss, square, parts = self.steps.train(
                 self.params, self.state, batch, step_key, rate
             )
-        self.progressed.state = self.state
+        self.progressed.keep(self.state, self.steps.optimizer)
         return loss.item(), square.item(), parts
 
-    def _told_to_stop(self, batch: int, totals: Totals) -> bool:
+    def _told_to_stop(self) -> bool:
         self._hand_back()
         for callback in self.watchers:
-            callback.on_train_batch_end(batch, totals.means())
+            callback.on_train_batch_end(self.done - 1, self.totals.means())
         return self._asked_to_stop()
 
     def _hand_back(self) -> None:
         """Put the newest weights into the model; a step torn apart has none to give."""
-        if not self.ahead or not all(param.known for param in self.params):
+        if not self.ahead or not self._whole():
             return
-        for tensor, param in zip(self.steps.params, self.params, strict=True):
-            tensor.assign(np.array(param.numpy()))
+        params = self.steps.current(self.params, self.state)
+        self.handed = [np.array(param.numpy()) for param in params]
+        for tensor, array in zip(self.steps.params, self.handed, strict=True):
+            tensor.assign(array)
         self.ahead = False
 
+    def _whole(self) -> bool:
+        """False after a step that was torn apart: the memory of its arguments is gone."""
+        leaves = flatten((self.params, self.state if self.steps.by_rows else None))[0]
+        return all(map(_is_known, leaves))
+
     def _asked_to_stop(self) -> bool:
-        for callback in self.plan.callbacks:
+        for callback in self.callbacks:
             if callback.stopping is not None:
                 self.history.end(*callback.stopping)
                 return True
@@ -230,14 +276,15 @@ class Fit:
         return self.model.stop_training
 
     def _not_finite(self, step: str, loss: float, batch: tuple) -> None:
-        names = self.steps.find_nonfinite(self.params, *batch)
+        params = self.steps.current(self.params, self.state)
+        names = self.steps.find_nonfinite(params, *batch)
         what = "a finite loss" if math.isfinite(loss) else f"a loss of {loss}"
         if names:
             what += f" and gradients that are not finite ({', '.join(names)})"
         elif math.isfinite(loss):
             what += " and gradients whose squares add up to more than their dtype holds"
         kept = "the weights are those of the step before"
-        rows = zip(self.steps.names, self.params, strict=True)
+        rows = zip(self.steps.names, params, strict=True)
         broken = [name for name, param in rows if not np.isfinite(param.numpy()).all()]
         if broken:
             self.ahead = False
@@ -251,7 +298,7 @@ class Fit:
     def _interrupted(self) -> str:
         steps = self.history.steps
         kept = "the weights are those of the last step"
-        if self.ahead and not all(param.known for param in self.params):
+        if self.ahead and not self._whole():
             kept = "the weights are those that the model was last given, since a step was torn"
         self.history.end("interrupted", f"interrupted by Ctrl-C after {steps} steps; {kept}")
         return self.history.reason

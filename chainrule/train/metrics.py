@@ -215,8 +215,11 @@ register(targets="classes", ref=lambda y, p: _cross(np.eye(p.shape[-1])[y], p))(
 def like(y_true: Tensor, y_pred: Tensor) -> Any:
     """`y_true` in the shape and dtype of `y_pred`; (n,) against (n, 1) would broadcast to n x n."""
     if y_true.size != y_pred.size:
+        classes = y_pred.shape[-1] if y_pred.ndim else 1
+        labels = y_true.dtype.kind in "iu" and y_true.size * classes == y_pred.size
         raise ShapeError(
-            f"as many targets as predictions are needed, got {y_true.shape} and {y_pred.shape}"
+            f"as many targets as predictions are needed, got {y_true.shape} and {y_pred.shape}",
+            mend='"accuracy" or another metric of integer classes' if labels else "",
         )
     return cast(reshape(y_true, y_pred.shape), y_pred.dtype)
 

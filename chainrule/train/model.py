@@ -16,26 +16,26 @@ import numpy as np
 from rich.console import Console
 
 from chainrule.core.errors import ArgumentError, GradientError
-from chainrule.core.op import Shape
 from chainrule.core.recording import current
 from chainrule.data.batches import check_whole
 from chainrule.nn.module import Module
 from chainrule.nn.randomness import seeded
 from chainrule.train import weights
+from chainrule.train.arrays import Features
 from chainrule.train.callbacks import Callback
-from chainrule.train.examples import Examples, check_arrays, float_dtype, keeps_integers
-from chainrule.train.given import Given, split_given
+from chainrule.train.ending import BATCH, Ending, is_stateful
+from chainrule.train.examples import Examples, float_dtype
+from chainrule.train.given import Given, converted, features_of, inputs_of, split_given
+from chainrule.train.heads import Asked, Heads
 from chainrule.train.history import History
 from chainrule.train.loop import Fit, Plan
-from chainrule.train.metrics import find_metrics
-from chainrule.train.objective import BATCH, Ending, Objective
 from chainrule.train.optimizer import find_optimizer
 from chainrule.train.progress import find_progress
 from chainrule.train.setup import Setup
 from chainrule.train.steps import Steps
 from chainrule.train.stream import Stream
 from chainrule.train.summary import Summary, summarise
-from chainrule.train.totals import Totals
+from chainrule.train.totals import Predictions, Totals
 
 EVALUATION_BATCH = 128
 _seeding = threading.local()
@@ -46,6 +46,33 @@ class Model(Module):
 
     The initial weights, the order of examples and the masks of dropout are functions of `seed`:
     the same calls give the same bits.
+
+    `call` takes one array, or a dict or tuple of arrays as `fit` was given it, and gives a tensor,
+    or a dict or tuple of them, each with a loss and a target of its own:
+
+    >>> from chainrule import nn
+    >>> class Pair(Model):
+    ...     def __init__(self):
+    ...         super().__init__(seed=1)
+    ...         self.joined, self.score, self.label = nn.Concatenate(), nn.Dense(1), nn.Dense(3)
+    ...     def call(self, x):
+    ...         h = self.joined((x["size"], x["age"]))
+    ...         return {"score": self.score(h), "label": self.label(h)}
+    >>> x = {"size": np.ones((8, 2)), "age": np.zeros((8, 1))}
+    >>> y = {"score": np.ones(8), "label": np.arange(8) % 3}
+    >>> pair = Pair()
+    >>> loss = {"score": "mse", "label": "sparse_categorical_crossentropy"}
+    >>> pair.compile("adam", loss, {"label": ["accuracy"]}, {"label": 0.2, "score": 1.0})
+    >>> sorted(pair.fit(x, y, verbose=0).history)
+    ['label_accuracy', 'label_loss', 'loss', 'score_loss']
+    >>> pair.predict(x)["label"].shape
+    (8, 3)
+
+    A chain whose first layer joins is a model of several inputs too, here of a tuple:
+
+    >>> from chainrule.train.sequential import Sequential
+    >>> Sequential([nn.Concatenate(), nn.Dense(3)]).predict((x["size"], x["age"])).shape
+    (8, 3)
     """
 
     untracked: ClassVar[tuple[str, ...]] = ("_setup",)
@@ -57,14 +84,14 @@ class Model(Module):
         check_whole("seed", seed, 0, 2**64 - 1)
         self.seed = seed
 
-    def __call__(self, x: Any, *, training: bool = False, mask: Any = None) -> Any:
+    def __call__(self, x: Any, *others: Any, **options: Any) -> Any:
         """`call(x)`; the first builds, from the seed of the outermost model."""
         if getattr(_seeding, "inside", False):
-            return super().__call__(x, training=training, mask=mask)
+            return super().__call__(x, *others, **options)
         _seeding.inside = True
         try:
             with seeded(self.seed):
-                return super().__call__(x, training=training, mask=mask)
+                return super().__call__(x, *others, **options)
         finally:
             _seeding.inside = False
 
@@ -74,8 +101,15 @@ class Model(Module):
         else:
             super().__setattr__(name, value)
 
-    def compile(self, optimizer: Any, loss: Any, metrics: Sequence[Any] = ()) -> None:
+    def compile(
+        self, optimizer: Any, loss: Any, metrics: Any = (), loss_weights: Any = None
+    ) -> None:
         """Say how to train: an optimiser, a loss and metrics, each by name or as an object.
+
+        A model whose `call` gives a dict or a tuple may have a loss, a list of metrics and a
+        factor `loss_weights` for each output, in dicts or tuples like it: `loss={"score": "mse",
+        "label": None}`, `metrics={"score": ["mae"]}`. One is for all outputs; an output whose
+        loss is None is not trained on. The loss is the sum of theirs, each times its factor.
 
         A crossentropy given by name reads probabilities when the model ends in sigmoid or
         softmax, and logits otherwise; as `nn.losses.BinaryCrossentropy(from_logits=True)` it reads
@@ -83,7 +117,7 @@ class Model(Module):
         What the optimiser has gathered in earlier fits is forgotten. UnknownNameError or
         ArgumentError for what is none.
         """
-        self._setup = Setup(find_optimizer(optimizer), Objective(loss), find_metrics(metrics))
+        self._setup = Setup(find_optimizer(optimizer), Asked.read(loss, metrics, loss_weights))
 
     def fit(
         self,
@@ -103,6 +137,12 @@ class Model(Module):
     ) -> History:
         """Train on `x` and `y`, `epochs` times over; see `History` for what comes back.
 
+        `x` is an array or a dict or tuple of arrays, which `call` gets as it is, and `y` likewise
+        follows what the model gives; of a dict of outputs "a" and "b" the history has "a_loss"
+        and "b_loss" beside "loss". `train/arrays.py` says how lists are read. `sample_weight` is
+        one array, or a dict or tuple with one for each output; Accumulate then counts a batch by
+        its examples.
+
         Data is checked first, and nothing has changed when that raises. Values are cast to the
         model's dtype and not scaled. Without `y`, `x` is an iterable of batches (x, y) or
         (x, y, weights), as `Stream` says. `validation_data` is such a tuple or iterable;
@@ -119,11 +159,11 @@ class Model(Module):
         plan = self._plan(batch_size, epochs, shuffle, callbacks, verbose)
         given = Given(x, y, sample_weight, class_weight, steps_per_epoch)
         feed, held_out = split_given(given, validation_data, validation_split)
-        steps, examples = self._examples(feed)
+        steps, examples = self._examples(feed, batch_size)
         validate = None
         if held_out is not None:
-            _, judged = self._examples(held_out)
-            size = max(batch_size, EVALUATION_BATCH)
+            size = batch_size if is_stateful(self) else max(batch_size, EVALUATION_BATCH)
+            _, judged = self._examples(held_out, size)
             validate = partial(self._evaluate, steps, judged, size)
         if not steps.params:
             raise ArgumentError(
@@ -144,38 +184,36 @@ class Model(Module):
         """The loss and each metric over all examples, by name; `x` and `y` are as in `fit`."""
         self._compiled("evaluate")
         feed, _ = split_given(Given(x, y, sample_weight), None, 0.0)
-        steps, examples = self._examples(feed)
+        steps, examples = self._examples(feed, batch_size)
         return self._evaluate(steps, examples, batch_size)
 
-    def predict(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
-        """The output for each example, as a NumPy array."""
-        self._outside("predict")
-        x, _ = check_arrays(x)
-        steps, ending = self._functions(x.shape[1:])
-        examples = Examples(x, None, float_dtype(self), keeps_integers(self))
-        found, at = None, 0
-        for part, *_ in examples.batches(batch_size):
-            y = steps.predict(steps.params, part).numpy()
-            if found is None:
-                found = np.empty((len(x), *ending.shape), y.dtype)
-            found[at : at + len(part)] = y
-            at += len(part)
-        assert found is not None
-        return found
+    def predict(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> Any:
+        """The output for each example, as a NumPy array, or as a dict or tuple of them.
 
-    def summary(self, shape: Sequence[int] | None = None, show: bool = True) -> Summary:
+        `x` is as in `fit`, or an iterable of batches of x alone, or a function that gives one.
+        """
+        self._outside("predict")
+        feed = inputs_of(x)
+        steps, ending = self._functions(features_of(feed), feed.size(batch_size))
+        examples = self._converted(feed, steps, ending)
+        found = Predictions(len(feed) if isinstance(feed, Examples) else None)
+        for batch in examples.batches(batch_size):
+            found.add(steps.predict(steps.params, batch[0]))
+        return found.whole()
+
+    def summary(self, shape: Any = None, show: bool = True) -> Summary:
         """A table of the layers for one example of `shape`, by default that of the data last seen.
 
-        It is printed unless `show` is False; its numbers are attributes of what is returned.
+        Several inputs have a dict or tuple of shapes. It is printed unless `show` is False; its
+        numbers are attributes of what is returned.
         """
         seen = list(self._made().endings)
         if shape is None and not seen:
             told = f"{self.name} has seen no data yet, so its shapes are not known"
             raise ArgumentError(told, mend="model.summary((28, 28, 1)), the shape of one example")
-        features = seen[-1] if shape is None else tuple(shape)
+        features = seen[-1] if shape is None else Features.like(shape)
         steps, _ = self._functions(features)
-        kind = np.dtype("int64") if keeps_integers(self) else float_dtype(self)
-        made = summarise(self, features, kind, steps.names)
+        made = summarise(self, features, float_dtype(self), steps.names)
         if show:
             Console().print(made)
         return made
@@ -204,7 +242,7 @@ class Model(Module):
     @property
     def optimizer_state(self) -> Any:
         """What the optimiser keeps, a pytree by the parameters' paths; None before a step."""
-        return self._made().progressed.state
+        return self._made().progressed.opened()
 
     @property
     def stop_training(self) -> bool:
@@ -229,7 +267,7 @@ class Model(Module):
 
     def _compiled(self, what: str) -> Setup:
         self._outside(what)
-        if self._made().objective is None:
+        if self._made().asked is None:
             raise ArgumentError(
                 f"{what} needs a loss and an optimizer, and compile was not called",
                 mend=f'model.compile("adam", loss="mse") before model.{what}(...)',
@@ -250,38 +288,35 @@ class Model(Module):
                 )
         return Plan(batch_size, epochs, bool(shuffle), callbacks, find_progress(verbose))
 
-    def _functions(self, shape: Shape) -> tuple[Steps, Ending]:
-        """The compiled functions of the model as it is now, and how it ends; builds it first."""
+    def _functions(self, features: Features, size: int = 1) -> tuple[Steps, Ending]:
+        """The compiled functions of the model as it is now, and how it ends; builds it first.
+
+        `size` is how many examples a batch has; only layers with a state for each depend on it.
+        """
         setup = self._made()
-        integers = keeps_integers(self)
-        if not self.built:
-            self.build_for((BATCH, *shape), "int64" if integers else "float32")
         if setup.steps is None or not setup.steps.fits(self):
             setup.steps, setup.endings = None, {}
-        if shape not in setup.endings:
-            dtype = np.dtype("int64") if integers else float_dtype(self)
-            setup.endings[shape] = Ending(self, shape, dtype)
-        ending = setup.endings[shape]
+        if features not in setup.endings:
+            positions = self.reads_positions()
+            batch = size if is_stateful(self) else BATCH
+            setup.endings[features] = Ending(self, features, float_dtype(self), positions, batch)
+        ending = setup.endings[features]
         if setup.steps is None:
-            objective = setup.objective
-            logits = objective is not None and objective.reads_logits(ending)
-            setup.steps = Steps(self, setup.optimizer, objective, setup.metrics, logits)
+            heads = Heads(ending, setup.asked) if setup.asked else None
+            setup.steps = Steps(self, setup.optimizer, heads, ending.reads)
         return setup.steps, ending
 
-    def _examples(self, feed: Examples | Stream) -> tuple[Steps, Examples | Stream]:
-        """The compiled functions, and `feed` with targets that the loss can read."""
-        features = feed.x.shape[1:] if isinstance(feed, Examples) else feed.features()
-        steps, ending = self._functions(features)
-        objective, dtype = self._made().objective, float_dtype(self)
-        assert objective is not None
+    def _examples(
+        self, feed: Examples | Stream, batch_size: int
+    ) -> tuple[Steps, Examples | Stream]:
+        """The compiled functions, and `feed` with targets that the losses can read."""
+        steps, ending = self._functions(features_of(feed), feed.size(batch_size))
+        return steps, self._converted(feed, steps, ending)
 
-        def convert(x: np.ndarray, y: Any) -> tuple[Any, np.dtype, bool]:
-            return objective.targets(y, ending.shape, dtype), dtype, keeps_integers(self)
-
-        if isinstance(feed, Stream):
-            feed.convert = convert
-            return steps, feed
-        return steps, Examples(feed.x, *convert(feed.x, feed.y), feed.weights)
+    def _converted(
+        self, feed: Examples | Stream, steps: Steps, ending: Ending
+    ) -> Examples | Stream:
+        return converted(feed, steps.heads, ending, float_dtype(self), self.reads_positions())
 
     def _evaluate(
         self,

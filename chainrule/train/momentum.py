@@ -53,6 +53,10 @@ class SGD(Optimizer):
         """The velocity, where there is momentum."""
         return ("velocity",) if self.momentum else ()
 
+    def fades(self, path: str) -> float | None:
+        """That of the velocity."""
+        return self.momentum
+
     def step(self, param: Any, g: Any, slots: tuple, rate: Any, t: Any) -> tuple[Any, tuple]:
         """The update of the class's formula."""
         if not slots:
@@ -86,6 +90,10 @@ class Lion(Optimizer):
     slots: ClassVar[tuple[str, ...]] = ("m",)
     samples = ({}, dict(beta_1=0.5, beta_2=0.8))
 
+    def fades(self, path: str) -> float | None:
+        """A sign keeps its size."""
+        return 1.0
+
     def step(self, param: Any, g: Any, slots: tuple, rate: Any, t: Any) -> tuple[Any, tuple]:
         """The update of the class's formula."""
         (m,) = slots
@@ -118,7 +126,8 @@ class Muon(Optimizer):
     embeddings too.
 
     Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024, with
-    its coefficients a = 3.4445, b = -4.775, c = 2.0315; the defaults are Keras's.
+    its coefficients a = 3.4445, b = -4.775, c = 2.0315; the defaults are Keras's from before it
+    had `rms_rate`.
     """
 
     learning_rate: Any = 1e-3

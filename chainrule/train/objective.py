@@ -7,62 +7,24 @@ next: `steps.py`.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
 
-from chainrule.core.errors import ArgumentError, DataError, ShapeError
-from chainrule.core.node import Node
+from chainrule.core.errors import DataError, ShapeError
 from chainrule.core.op import Shape
-from chainrule.core.recording import Recording
 from chainrule.core.tensor import Tensor, as_tensor
 from chainrule.data.checks import check_labels, numbers, places
 from chainrule.grad.vmap import vmap
-from chainrule.nn.losses import CHECKS, LOSSES, Loss, takes_logits
+from chainrule.nn.losses import CHECKS, LOSSES, Loss, takes_logits, weighted_mean
 from chainrule.nn.losses import loss as find_loss
 from chainrule.ops.move import expand_dims
-from chainrule.ops.reduce import sum
+from chainrule.train.ending import Output
 
 SPARSE = "sparse_categorical_crossentropy"
 SUMMED = ("categorical_crossentropy", "categorical_focal_crossentropy")  # targets sum to 1
 SHARES = ("binary_crossentropy", "binary_focal_crossentropy", *SUMMED)  # they lie in 0 .. 1
-BATCH = 2  # with a batch of 1, an output that lost the batch axis could not be told
-
-
-class Ending:
-    """How a model ends: the shape of one example's output, and whether it is probabilities."""
-
-    def __init__(self, model: Any, shape: Shape, dtype: np.dtype):
-        """Records one call on examples of `shape`; ShapeError unless each gives an output."""
-        with Recording(concrete=False) as recording:
-            blank = np.broadcast_to(np.zeros((), dtype), (BATCH, *shape))
-            y = model(recording.input(Tensor(blank)))
-            if not isinstance(y, Tensor):
-                raise ArgumentError(
-                    f"fit, evaluate and predict need a model that gives one tensor, got "
-                    f"{type(y).__name__}",
-                    mend="a training loop with cr.value_and_grad takes any model",
-                )
-            node = recording.node_of(y)
-        if node.shape[:1] != (BATCH,):
-            raise ShapeError(
-                f"the model must give one output for each example: {BATCH} examples of shape "
-                f"{shape} gave {node.shape}"
-            )
-        self.shape = node.shape[1:]
-        self.probabilities = is_normalised(node)
-
-
-def is_normalised(node: Node) -> bool:
-    """Whether `node` is a sigmoid or a softmax, however its elements were moved since."""
-    while node.op.kind == "movement" or node.op.name in ("cast", "refloat"):
-        node = node.inputs[0]
-    if node.op.name != "divide":
-        return node.op.name == "sigmoid"
-    above, below = node.inputs
-    while below.op.kind == "movement":
-        below = below.inputs[0]
-    return above.op.name == "exp" and below.op.name == "sum" and below.inputs[0] is above
 
 
 class Objective:
@@ -81,35 +43,35 @@ class Objective:
         self.kind = name if LOSSES.get(name) is plain else ""
         self.name = name or type(plain).__name__
         self.by_name = isinstance(given, str)
+        self.weighs = takes_weights(self.function)
 
-    def reads_logits(self, ending: Ending) -> bool:
-        """Whether predictions of a model with this end are read as logits."""
+    def reads_logits(self, output: Output) -> bool:
+        """Whether predictions of this output are read as logits."""
         if self.by_name:
-            return takes_logits(self.function) and not ending.probabilities
+            return takes_logits(self.function) and not output.probabilities
         return bool(getattr(self.function, "from_logits", False))
 
-    def loss(
-        self, y_true: Any, y_pred: Tensor, logits: bool, weights: Any = None, total: Any = None
-    ) -> Tensor:
+    def loss(self, y_true: Any, y_pred: Tensor, logits: bool, weights: Any = None) -> Any:
         """The scalar loss; ShapeError when a user's function gives something else.
 
-        With `weights`, one for each example, it is the sum over the examples of weight times the
-        loss of that example alone, divided by `total`.
+        With `weights`, one for each example, it is the weighted sum over the sum of the weights:
+        by the loss itself where it takes `weights`, as those of the library do, and otherwise of
+        its values for each example alone.
         """
         if weights is None:
             return self._plain(y_true, y_pred, logits)
+        if self.weighs:
+            return self._plain(y_true, y_pred, logits, weights=weights)
 
         def alone(y_true: Any, y_pred: Any) -> Tensor:
             return self._plain(expand_dims(y_true), expand_dims(y_pred), logits)
 
-        each: Any = vmap(alone)(y_true, y_pred)
-        return sum(each * weights) / total
+        return weighted_mean(vmap(alone)(y_true, y_pred), weights)
 
-    def _plain(self, y_true: Any, y_pred: Tensor, logits: bool) -> Tensor:
+    def _plain(self, y_true: Any, y_pred: Tensor, logits: bool, **options: Any) -> Tensor:
         if self.by_name and takes_logits(self.function):
-            value = self.function(y_true, y_pred, from_logits=logits)
-        else:
-            value = as_tensor(self.function(y_true, y_pred))
+            options["from_logits"] = logits
+        value = as_tensor(self.function(y_true, y_pred, **options))
         if value.shape != ():
             raise ShapeError(
                 f"the loss {self.name} must give one number for a batch, got shape {value.shape}",
@@ -127,10 +89,12 @@ class Objective:
         if self.kind == SPARSE:
             return self._labels(array, output)
         if not self.kind:
-            return array.astype(dtype) if array.dtype.kind == "f" else array
+            return array.astype(dtype, copy=False) if array.dtype.kind == "f" else array
+        if CHECKS[self.kind].targets == "sequences":
+            return check_labels(array, output[-1])
         if CHECKS[self.kind].targets == "classes":
             return array  # of any range: they are compared with each other, not looked up
-        array = self._shaped(array, output).astype(dtype)
+        array = self._shaped(array, output).astype(dtype, copy=False)
         if self.kind in SHARES:
             self._check_shares(array)
         return array
@@ -183,3 +147,11 @@ class Objective:
                     f"{places('sum of y', y.sum(axis=-1), apart)}",
                     mend='loss="binary_crossentropy" for classes that may hold together',
                 )
+
+
+def takes_weights(function: Any) -> bool:
+    """Whether a loss has the argument `weights`."""
+    try:
+        return "weights" in inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False

@@ -15,6 +15,7 @@ from chainrule.train.around import (
 from chainrule.train.groups import Groups
 from chainrule.train.momentum import SGD, Lion, Muon
 from chainrule.train.optimizer import OPTIMIZERS, Optimizer, find_optimizer
+from chainrule.train.rows import RowExact
 
 __all__ = [
     "OPTIMIZERS",
@@ -34,6 +35,7 @@ __all__ = [
     "Nadam",
     "Optimizer",
     "RMSprop",
+    "RowExact",
     "WeightDecay",
     "find_optimizer",
 ]

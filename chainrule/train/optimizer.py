@@ -78,6 +78,15 @@ class Optimizer:
         """What `slot` of `param` holds at first; None where this parameter has no such slot."""
         return np.zeros(param.shape, param.dtype)
 
+    def fades(self, path: str) -> float | None:
+        """How far, at most, a step without gradient shrinks from one update to the next, at one
+        rate: 0 where there is none. None where rows cannot be left alone and caught up later.
+
+        An optimiser that gives a number works element by element, and each of its slots times
+        itself alone is what an update without gradient leaves of it. See `idle.py`.
+        """
+        return None
+
     def init(self, params: Any) -> dict[str, Any]:
         """The state before the first update: a pytree. Leaves without a gradient hold None."""
 
@@ -121,7 +130,7 @@ class Optimizer:
         param, g, *slots = row
         if g is None or not differentiable(param):
             return param, tuple(slots)
-        return self.step(as_tensor(param), g, tuple(slots), like(rate, param), t)
+        return self.step(as_tensor(param), as_tensor(g), tuple(slots), like(rate, param), t)
 
 
 def like(number: Any, param: Any) -> Any:
@@ -150,8 +159,11 @@ def find_optimizer(given: Any) -> Any:
         return OPTIMIZERS[given.lower()]()
     if isinstance(given, type) or not (hasattr(given, "init") and hasattr(given, "update")):
         name = getattr(given, "__name__", type(given).__name__)
+        known = isinstance(given, type) and given in OPTIMIZERS.values()
         raise ArgumentError(
-            f"compile needs an optimizer with init and update, got {name}",
-            mend="optimizer=cr.optim.Adam(1e-3), or a name: " + ", ".join(sorted(OPTIMIZERS)),
+            f"compile needs an optimizer with init and update, got {name}"
+            + (", the class and not an object of it" if known else ""),
+            mend=f"optimizer=cr.optim.{name if known else 'Adam'}(), or a name: "
+            + ", ".join(sorted(OPTIMIZERS)),
         )
     return given

@@ -54,6 +54,8 @@ class ReduceLROnPlateau(Callback):
     that of Keras's callback of this name. `cuts` lists (epoch, new rate), epochs from 0.
     """
 
+    kept = ("best", "wait", "resting", "cuts")
+
     def __init__(
         self,
         monitor: str = "val_loss",

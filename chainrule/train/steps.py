@@ -17,33 +17,34 @@ from chainrule.core.recording import current, written
 from chainrule.core.tensor import State, Tensor
 from chainrule.core.tree import flatten, tree_map, unflatten
 from chainrule.grad.reverse import differentiable, value_and_grad
+from chainrule.grad.rows import Rows
 from chainrule.nn.constraints import projections
 from chainrule.nn.parts import held
 from chainrule.nn.randomness import random_scope
 from chainrule.nn.regularizers import penalty
 from chainrule.ops.elementwise import isfinite, where
 from chainrule.ops.reduce import sum
+from chainrule.train.heads import Heads
 from chainrule.train.metrics import Metric
-from chainrule.train.objective import Objective
+from chainrule.train.rows import RowExact, worth_rows
 
 
 class Steps:
-    """The compiled functions of one model of one structure, with its loss and metrics.
+    """The compiled functions of one model of one structure, with its losses and metrics.
 
-    A batch is (x, y, weights or None, their total or the number of examples).
-    `train(params, state, batch, key, rate)` gives (params, state, loss, sum of squares of all
-    gradients, parts of each metric); `test(params, batch)` the loss and the last of these;
-    `predict(params, x)` the output. `params` are the tensors that are trained, each once;
-    `names` are their paths, by which the optimiser sees them.
+    A batch is (x, y, weights or None, their total or the number of examples), where y and weights
+    are as `Heads` reads them. `train(params, state, batch, key, rate)` gives (params, state, loss,
+    sum of squares of all gradients, parts of each metric); `test(params, batch)` the loss and the
+    last of these; `predict(params, x)` the output. `params` are the tensors that are trained, each
+    once; `names` are their paths, by which the optimiser sees them.
     """
 
     def __init__(
         self,
         model: Any,
         optimizer: Any,
-        objective: Objective | None,
-        metrics: Sequence[Metric],
-        logits: bool,
+        heads: Heads | None,
+        reads: Mapping[int, int] | None = None,
     ):
         self.leaves, self.structure = flatten(model)
         unique = {id(leaf): leaf for leaf in self.leaves}
@@ -57,13 +58,37 @@ class Steps:
         self.bounds = {
             path: bounds[id(named[path])] for path in trained if id(named[path]) in bounds
         }
-        self.optimizer = optimizer
-        self.objective = objective
-        self.metrics = metrics
-        self.logits = logits
+        self.optimizer = self.plain = optimizer
+        self.reads = {
+            path: (reads or {})[id(named[path])]
+            for path in trained
+            if id(named[path]) in (reads or {}) and path not in self.bounds
+        }
+        self.heads = heads
+        self.metrics: Sequence[Metric] = heads.metrics if heads else ()
         self.train = jit(self._train, donate=("params", "state"))
         self.test = jit(self._test)
         self.predict = jit(self._predict)
+
+    def choose_rows(self, batch_size: int) -> None:
+        """Update tables of which a batch reads few rows by rows, from here on."""
+        counts = {path: count * batch_size for path, count in self.reads.items()}
+        tables = worth_rows(self.plain, self.named(self.params), counts)
+        if tables != (self.optimizer.tables if self.by_rows else ()):
+            self.optimizer = RowExact(self.plain, tables) if tables else self.plain
+            self.train = jit(self._train, donate=("params", "state"))
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether some tables are updated by rows, and so live in the optimiser's state."""
+        return isinstance(self.optimizer, RowExact)
+
+    def current(self, params: list, state: Any) -> list:
+        """`params` with tables that are updated by rows as they are now."""
+        if not self.by_rows:
+            return params
+        now = self.optimizer.current(self.named(params), state)
+        return [now[name] for name in self.names]
 
     def fits(self, model: Any) -> bool:
         """Whether `model` is still what these functions were made for."""
@@ -83,19 +108,17 @@ class Steps:
             y_pred = model(batch[0], training=True)
         return self._judge(model, batch, y_pred)
 
-    def _judge(self, model: Any, batch: tuple, y_pred: Tensor) -> tuple[Tensor, list]:
-        _, y, weights, total = batch
-        assert self.objective is not None
-        loss: Any = self.objective.loss(y, y_pred, self.logits, weights, total)
+    def _judge(self, model: Any, batch: tuple, y_pred: Any) -> tuple[Any, list]:
+        _, y, weights, _ = batch
+        assert self.heads is not None
+        loss, parts = self.heads.judge(y, y_pred, weights)
         extra = penalty(model)
-        if extra is not None:
-            loss = loss + extra
-        return loss, [metric.parts(y, y_pred, self.logits) for metric in self.metrics]
+        return loss if extra is None else loss + extra, parts
 
     def _train(self, params: list, state: Any, batch: tuple, key: Any, rate: Any) -> tuple:
         old = [_now(each) for each in self.states]
-        judged = value_and_grad(self.loss_of, has_aux=True)
-        (loss, parts), grads = judged(params, batch, key)
+        judged = value_and_grad(self.loss_of, has_aux=True, rows=self.by_rows)
+        (loss, parts), grads = judged(self.current(params, state), batch, key)
         squares = squared_norm(grads)
         finite = where(isfinite(loss), isfinite(squares), isfinite(loss))
         new_params, new_state = self._update(params, grads, state, rate, batch[3])
@@ -129,7 +152,7 @@ class Steps:
         model = self.model_of(params)
         return self._judge(model, batch, model(batch[0], training=False))
 
-    def _predict(self, params: list, x: Any) -> Tensor:
+    def _predict(self, params: list, x: Any) -> Any:
         return self.model_of(params)(x, training=False)
 
     def find_nonfinite(self, params: list, batch: tuple, key: Any) -> list[str]:
@@ -166,7 +189,7 @@ def squared_norm(grads: Sequence[Any]) -> Tensor:
     """The sum of the squares of all elements of all gradients."""
     total: Any = None
     for g in grads:
-        part = sum(g * g)
+        part = g.square_sum() if isinstance(g, Rows) else sum(g * g)
         total = part if total is None else total + part
     assert total is not None
     return total

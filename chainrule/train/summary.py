@@ -14,11 +14,10 @@ from rich.table import Table
 from chainrule.core.node import Node
 from chainrule.core.recording import Recording
 from chainrule.core.tensor import State, Tensor
-from chainrule.nn.inputs import inputs_of
 from chainrule.nn.parts import held
 from chainrule.ops.linear import extents
-
-BATCH = 2
+from chainrule.train.arrays import Features
+from chainrule.train.ending import BATCH
 
 
 class Row(NamedTuple):
@@ -92,10 +91,13 @@ class Summary:
         return captured.get()
 
 
-def summarise(model: Any, shape: tuple[int, ...], dtype: Any, trained: list[str]) -> Summary:
-    """The table of a built `model` for examples of `shape`; `trained` are paths of parameters."""
+def summarise(model: Any, features: Features, kind: np.dtype, trained: list[str]) -> Summary:
+    """The table of a built `model` for examples of `features`, floats in dtype `kind`.
+
+    `trained` are paths of parameters.
+    """
     with Recording(concrete=False) as recording:
-        model(inputs_of(recording, (BATCH, *shape), dtype))
+        model(features.inputs(recording, BATCH, kind, model.reads_positions()))
     parts = [(name, part) for name, part in held(model) if not isinstance(part, Tensor)]
     own = [name for name, part in held(model) if isinstance(part, Tensor)]
     work: dict[str, list[Node]] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,21 +70,33 @@ def save_weights(model: Any, path: str | os.PathLike) -> Path:
     """
     path = Path(path)
     arrays = {name: np.ascontiguousarray(a) for name, a in copy_weights(model).items()}
+    # Not save_file, whose files only their owner can read.
+    write_whole(path, save(arrays, metadata={"format": "np"}), "weights")
+    return path
+
+
+def write_whole(path: Path, content: bytes, what: str) -> None:
+    """Write a file so that whatever happens, it is the old one or the whole new one."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with open(partial, "wb") as file:  # not save_file, whose files only their owner can read
-            file.write(save(arrays, metadata={"format": "np"}))
+        with open(partial, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except (OSError, SafetensorError) as error:
+        with suppress(OSError):  # not every system lets a folder be opened
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)  # or a loss of power could bring the old name back
+            finally:
+                os.close(folder)
+    except OSError as error:
         raise FileError(
-            f"cannot write weights to {path}: {error}",
+            f"cannot write {what} to {path}: {error}",
             mend="a folder that exists and may be written to",
         ) from None
     finally:
         partial.unlink(missing_ok=True)
-    return path
 
 
 def load_weights(model: Any, path: str | os.PathLike) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from chainrule.apps.images import RECIPES
 from chainrule.apps.makers import MAKERS, make_model
+from chainrule.apps.tasks import TASKS
 from chainrule.core.errors import ArgumentError, UnknownNameError
 from chainrule.data.registry import datasets
 
@@ -51,9 +52,23 @@ def test_only_registered_makers_make():
             make_model(name, {}, (8, 8, 1), seed=0)
 
 
-def test_every_recipe_is_of_a_known_set_and_within_the_limits():
+def test_every_recipe_is_of_a_known_set_and_of_its_task():
     known = {each.name for each in datasets()}
-    for data, recipe in RECIPES.items():
-        assert data in known and recipe.maker in MAKERS
+    for task in TASKS.values():
+        for data, recipes in task.recipes.items():
+            assert data in known
+            assert [MAKERS[recipe.maker].task for recipe in recipes] == [task.name] * len(recipes)
+            for recipe in recipes:
+                assert set(recipe.arguments) <= set(MAKERS[recipe.maker].limits)
+
+
+def test_every_image_recipe_is_within_the_limits():
+    for data, recipes in RECIPES.items():
         shape = (8, 8, 1) if data == "digits" else (28, 28, 1)
-        make_model(recipe.maker, recipe.arguments, shape, seed=0)
+        for recipe in recipes:
+            make_model(recipe.maker, recipe.arguments, shape, seed=0)
+
+
+def test_maker_of_another_task_is_unknown():
+    with pytest.raises(UnknownNameError, match="unknown model 'cnn'"):
+        make_model("cnn", GOOD, (8, 8, 1), seed=0, task="text")

@@ -5,8 +5,8 @@ import io
 import numpy as np
 from rich.console import Console
 
-from chainrule.apps import images
-from chainrule.apps.images import Mistake
+from chainrule.apps import training
+from chainrule.apps.tasks import Mistake
 from chainrule.cli.outcome import course, gallery
 
 
@@ -43,7 +43,7 @@ def test_ctrl_c_while_judging_keeps_the_weights(chainrule, monkeypatch):
     def pressed(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(images, "finish", pressed)
+    monkeypatch.setattr(training, "finish", pressed)
     answer = chainrule("train", "images", "--epochs", 1, "--out", "mine")
     assert answer.code == 130 and answer.out == ""
     assert "the weights are in mine" in answer.err
@@ -54,7 +54,7 @@ def test_ctrl_c_before_training_leaves_no_folder(chainrule, monkeypatch, tmp_pat
     def pressed(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(images, "fit", pressed)
+    monkeypatch.setattr(training, "fit", pressed)
     answer = chainrule("train", "images", "--out", "mine")
     assert (answer.code, answer.err.splitlines()[-1]) == (130, "stopped")
     assert list(tmp_path.iterdir()) == []

@@ -71,7 +71,7 @@ def test_missing_run_where_there_are_none_says_how_to_make_one(chainrule):
     assert answer.code == 2 and "chainrule train images" in answer.err
 
 
-CNN = RECIPES["digits"].arguments
+CNN = RECIPES["digits"][0].arguments
 
 
 def cut(path: Path) -> None:
@@ -107,7 +107,8 @@ def test_damaged_weights_are_one_typed_line(chainrule, run, damage):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"task": "text"}, "task 'images'"),
+        ({"task": "texts"}, "task is one of images"),
+        ({"task": "text"}, "longest, length missing"),
         ({"format": 2}, "format 1"),
         ({"format": True}, "format"),
         ({"classes": ["0"]}, "classes"),
@@ -116,6 +117,7 @@ def test_damaged_weights_are_one_typed_line(chainrule, run, damage):
         ({"seed": None}, "seed"),
         ({"x_max": 0}, "x_max"),
         ({"model": {"maker": "os.system", "arguments": {"classes": 10}}}, "unknown model"),
+        ({"model": {"maker": "bag", "arguments": {"classes": 10}}}, "unknown model"),
         ({"model": {"maker": "cnn", "arguments": {"classes": 10}}}, "takes exactly"),
         ({"model": {"maker": "cnn", "arguments": {**CNN, "filters": [16, 10**9]}}}, "filters"),
         ({"model": {"maker": "cnn", "arguments": {**CNN, "filters": 16}}}, "filters"),

@@ -65,7 +65,8 @@ def test_three_parts_share_no_image():
     assert parts.sizes() == {"training": 1293, "validation": 144, "test": 360}
     assert parts.training.x.dtype == np.float32
     assert parts.training.x.min() == 0 and parts.test.x.max() == 1
-    seen = [{x.tobytes() for x in part.x} for part in vars(parts).values()]
+    three = (parts.training, parts.validation, parts.test)
+    seen = [{x.tobytes() for x in part.x} for part in three]
     assert sum(map(len, seen)) == len(set.union(*seen)) == 1797
 
 

@@ -1,11 +1,10 @@
-"""Every layer without recurrence, forward and gradient, and every loss, against PyTorch.
+"""Every layer, forward and gradient, against PyTorch; losses in `test_losses_against_torch.py`.
 
 Where PyTorch defines something otherwise, its formula is written here in PyTorch's own functions.
 """
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import numpy as np
@@ -13,17 +12,13 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.nn import losses
 from chainrule.nn.module import LAYERS
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
+torch = pytest.importorskip("torch", reason="pip install 'chainrule[peers]'")
 F = torch.nn.functional
 pytestmark = pytest.mark.heavy
 
-FAMILIES = (
-    "dense conv depthwise pooling shape merge normalisation regularisation embedding attention"
-).split()
-OURS = {n for n, c in LAYERS.items() if c.__module__ in {f"chainrule.nn.{f}" for f in FAMILIES}}
+OURS = {name for name, cls in LAYERS.items() if cls.__module__.startswith("chainrule.")}
 IMAGE, TIME = (2, 7, 6, 4), (2, 7, 4)
 
 
@@ -53,8 +48,9 @@ def separable(x: Any, w: dict) -> Any:
 
 
 def transposed(x: Any, w: dict, stride: int, **options: Any) -> Any:
-    kernel = w["kernel"].permute(3, 2, 0, 1)
-    return last(F.conv_transpose2d(first(x), kernel, w["bias"], stride=stride, **options))
+    kernel = w["kernel"].movedim((-1, -2), (0, 1))
+    function = F.conv_transpose1d if kernel.ndim == 3 else F.conv_transpose2d
+    return last(function(first(x), kernel, w["bias"], stride=stride, **options))
 
 
 def pooled(function: Any, **options: Any) -> Any:
@@ -76,6 +72,32 @@ def attention(causal: bool) -> Any:
 
 def layer_norm(axes: tuple[int, ...]) -> Any:
     return lambda x, w: F.layer_norm(x, [x.shape[a] for a in axes], w["gamma"], w["beta"], 1e-3)
+
+
+GATES = {"LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2), "RNN": (0,)}  # PyTorch's order, from ours
+
+
+def recurrent(name: str, x: Any, w: dict, at: str = "cell/") -> Any:
+    """PyTorch's layer `name` with the weights that stand at this path, its gates in its order."""
+    kernels = w[at + "kernel"], w[at + "recurrent_kernel"]
+    bias = w[at + "bias"]
+    both = bias if bias.ndim == 2 else torch.stack([bias, torch.zeros_like(bias)])
+    units = kernels[1].shape[0]
+
+    def in_order(x: Any) -> Any:
+        parts = x.split(units, -1)
+        return torch.cat([parts[i] for i in GATES[name]], -1)
+
+    layer = getattr(torch.nn, name)(x.shape[-1], units, batch_first=True).double()
+    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    given = [in_order(k).T for k in kernels] + list(in_order(both))
+    return torch.func.functional_call(layer, dict(zip(names, given, strict=True)), (x,))[0]
+
+
+def both_ways(x: Any, w: dict) -> Any:
+    forth = recurrent("RNN", x, w, "forward_simple_rnn/cell/")
+    back = recurrent("RNN", x.flip(1), w, "backward_simple_rnn/cell/").flip(1)
+    return torch.cat([forth, back], -1)
 
 
 def moving(x: Any, w: dict) -> Any:
@@ -101,6 +123,12 @@ TWINS: list[tuple[nn.Module, Any, Any]] = [
         lambda x, w: conv(x, w, padding=1, groups=2),
     ),
     (nn.Conv2D(4, 2, padding=[[1, 1], [1, 1]]), IMAGE, lambda x, w: conv(x, w, padding=1)),
+    (nn.Conv1DTranspose(3, 2, strides=2), TIME, lambda x, w: transposed(x, w, 2)),
+    (
+        nn.Conv2DTranspose(6, 3, strides=2, groups=2),
+        IMAGE,
+        lambda x, w: transposed(x, w, 2, groups=2),
+    ),
     (nn.Conv2DTranspose(3, 3), IMAGE, lambda x, w: transposed(x, w, 1)),
     (nn.Conv2DTranspose(3, 3, strides=2), IMAGE, lambda x, w: transposed(x, w, 2)),
     (
@@ -142,6 +170,11 @@ TWINS: list[tuple[nn.Module, Any, Any]] = [
     (nn.Permute((3, 1, 2)), IMAGE, lambda x, w: x.permute(0, 3, 1, 2)),
     (nn.ZeroPadding2D(((1, 2), (0, 3))), IMAGE, lambda x, w: F.pad(x, (0, 0, 0, 3, 1, 2))),
     (nn.UpSampling2D((2, 3)), IMAGE, pooled(F.interpolate, scale_factor=(2.0, 3.0))),
+    (
+        nn.UpSampling2D((2, 3), "bilinear"),
+        IMAGE,
+        pooled(F.interpolate, scale_factor=(2.0, 3.0), mode="bilinear"),
+    ),
     (nn.Add(), [(2, 3)] * 3, lambda x, w: x[0] + x[1] + x[2]),
     (nn.Subtract(), [(2, 3)] * 2, lambda x, w: x[0] - x[1]),
     (nn.Multiply(), [(2, 3)] * 3, lambda x, w: x[0] * x[1] * x[2]),
@@ -169,6 +202,17 @@ TWINS: list[tuple[nn.Module, Any, Any]] = [
     (nn.Dropout(0.5), TIME, lambda x, w: F.dropout(x, 0.5, False)),
     (nn.SpatialDropout2D(0.5), IMAGE, lambda x, w: F.dropout2d(x, 0.5, False)),
     (nn.GaussianNoise(0.5), TIME, lambda x, w: x),
+    (nn.RNN(nn.LSTMCell(3)), TIME, lambda x, w: recurrent("LSTM", x, w)[:, -1]),
+    (nn.SimpleRNN(3, return_sequences=True), TIME, lambda x, w: recurrent("RNN", x, w)),
+    (nn.LSTM(3, return_sequences=True), TIME, lambda x, w: recurrent("LSTM", x, w)),
+    (nn.LSTM(2, go_backwards=True), TIME, lambda x, w: recurrent("LSTM", x.flip(1), w)[:, -1]),
+    (nn.GRU(3, return_sequences=True), TIME, lambda x, w: recurrent("GRU", x, w)),
+    (nn.Bidirectional(nn.SimpleRNN(3, return_sequences=True)), TIME, both_ways),
+    (
+        nn.TimeDistributed(nn.Dense(3, "tanh")),
+        TIME,
+        lambda x, w: torch.tanh(x @ w["layer/kernel"] + w["layer/bias"]),
+    ),
     (nn.Embedding(9, 4), "ids", lambda x, w: F.embedding(x, w["embeddings"])),
     (nn.MultiHeadAttention(2, 3), TIME, attention(False)),
     (nn.MultiHeadAttention(2, 3, causal=True), TIME, attention(True)),
@@ -233,124 +277,18 @@ def test_forward_and_gradient(layer, shape, twin):
         np.testing.assert_allclose(g, t.numpy(), rtol=1e-8, atol=1e-9)
 
 
-def focal(y: Any, z: Any) -> Any:
-    p = torch.sigmoid(z)
-    hit = torch.where(y > 0.5, p, 1 - p)
-    return ((1 - hit) ** 2 * F.binary_cross_entropy_with_logits(z, y, reduction="none")).mean()
+def test_training_by_batch_statistics_has_the_gradient_of_torch():
+    rng = np.random.default_rng(0)
+    x, weights = rng.normal(size=IMAGE), rng.normal(size=IMAGE)
+    layer = ready(nn.BatchNormalization(), x, rng)
+    gamma, beta, given = (leaf(t) for t in (layer.gamma, layer.beta, x))
+    theirs = last(F.batch_norm(first(given), None, None, gamma, beta, training=True, eps=1e-3))
+    (theirs * torch.tensor(weights)).sum().backward()
 
+    def total(layer: Any, x: Any) -> Any:
+        return cr.sum(layer(x, training=True) * weights)
 
-def many_focal(y: Any, z: Any) -> Any:
-    logs = F.log_softmax(z, -1)
-    return -(0.25 * (1 - logs.exp()) ** 2 * y * logs).sum(-1).mean()
-
-
-def bpr(y: Any, z: Any) -> Any:
-    each = []
-    for flags, scores in zip(y, z, strict=True):
-        gaps = scores[flags == 1][:, None] - scores[flags == 0]
-        each.append(-F.logsigmoid(gaps).mean() if gaps.numel() else z.sum() * 0)
-    return torch.stack(each).mean()
-
-
-def triplet(y: Any, z: Any) -> Any:
-    """PyTorch's margin loss of squared distances, each anchor's triplets written out."""
-    each = []
-    for a in range(len(z)):
-        found = [
-            F.relu(((z[a] - z[b]) ** 2).sum() - ((z[a] - z[c]) ** 2).sum() + 1)
-            for b in range(len(z))
-            for c in range(len(z))
-            if a != b and y[a] == y[b] and y[a] != y[c]
-        ]
-        each.append(torch.stack(found).mean() if found else z.sum() * 0)
-    return torch.stack(each).mean()
-
-
-def signed(y: Any) -> Any:
-    return 2 * y - 1
-
-
-def hardest(y: Any, z: Any) -> Any:
-    return F.relu(((1 - y) * z).amax(-1) - (y * z).sum(-1) + 1).mean()
-
-
-LOGITS = {"from_logits": True}
-LIKE: dict[str, tuple[str, dict, Any]] = {
-    "mean_squared_error": ("values", {}, lambda y, z: F.mse_loss(z, y)),
-    "mean_absolute_error": ("values", {}, lambda y, z: F.l1_loss(z, y)),
-    "huber": ("values", {"delta": 0.7}, lambda y, z: F.huber_loss(z, y, delta=0.7)),
-    "log_cosh": ("values", {}, lambda y, z: torch.log(torch.cosh(z - y)).mean()),
-    "poisson": (
-        "rates",
-        {},
-        lambda y, z: F.poisson_nll_loss(z, y, log_input=False, eps=1e-7),
-    ),
-    "kl_divergence": ("rates", {}, lambda y, z: F.kl_div(z.log(), y, reduction="batchmean")),
-    "cosine_similarity": ("values", {}, lambda y, z: -F.cosine_similarity(y, z, -1).mean()),
-    "binary_crossentropy": (
-        "flags",
-        {**LOGITS, "label_smoothing": 0.2},
-        lambda y, z: F.binary_cross_entropy_with_logits(z, y * 0.8 + 0.1),
-    ),
-    "binary_focal_crossentropy": ("flags", LOGITS, focal),
-    "categorical_crossentropy": (
-        "shares",
-        {**LOGITS, "label_smoothing": 0.2},
-        lambda y, z: F.cross_entropy(z, y, label_smoothing=0.2),
-    ),
-    "categorical_focal_crossentropy": ("shares", LOGITS, many_focal),
-    "sparse_categorical_crossentropy": ("classes", LOGITS, lambda y, z: F.cross_entropy(z, y)),
-    "hinge": ("flags", {}, lambda y, z: F.relu(1 - signed(y) * z).mean()),
-    "squared_hinge": ("flags", {}, lambda y, z: (F.relu(1 - signed(y) * z) ** 2).mean()),
-    "categorical_hinge": ("shares", {}, hardest),
-    "bpr": ("flags", {}, bpr),
-    "triplet": ("classes", {}, triplet),
-}
-
-
-@pytest.mark.parametrize("name", losses.CHECKS)
-def test_loss_and_its_gradient(name):
-    kind, options, twin = LIKE[name]
-    rng = np.random.default_rng(3)
-    z = rng.normal(size=(8, 5))
-    targets = {
-        "values": rng.normal(size=z.shape),
-        "rates": rng.dirichlet(np.ones(5), 8),
-        "flags": rng.integers(0, 2, z.shape).astype(float),
-        "shares": rng.dirichlet(np.ones(5), 8),
-        "classes": rng.integers(0, 3, 8),
-    }
-    y = targets[kind]
-    z = rng.dirichlet(np.ones(5), 8) if kind == "rates" else z
-    given = leaf(z)
-    theirs = twin(torch.tensor(y), given)
-    theirs.backward()
-    loss = losses.LOSSES[name]
-    assert "weights" in inspect.signature(loss).parameters
-    value, g = cr.value_and_grad(lambda z: loss(y, z, **options))(z)
-    np.testing.assert_allclose(value.item(), theirs.item(), rtol=1e-6)
-    np.testing.assert_allclose(g, given.grad.numpy(), rtol=1e-5, atol=1e-7)
-
-
-@pytest.mark.parametrize("name", ["categorical_crossentropy", "sparse_categorical_crossentropy"])
-def test_weights_are_those_of_pytorch(name):
-    rng = np.random.default_rng(3)
-    z, y, share = rng.normal(size=(8, 4)), rng.integers(0, 4, 8), rng.uniform(0.5, 2, 4)
-    theirs = F.cross_entropy(torch.tensor(z), torch.tensor(y), weight=torch.tensor(share))
-    given = y if name.startswith("sparse") else np.eye(4)[y]
-    found = losses.LOSSES[name](given, z, from_logits=True, weights=share[y])
-    np.testing.assert_allclose(found.item(), theirs.item(), rtol=1e-9)
-
-
-def test_given_triplets():
-    rng = np.random.default_rng(3)
-    a, p, n = (leaf(rng.normal(size=(6, 4))) for _ in range(3))
-    theirs = F.triplet_margin_loss(a, p, n, margin=0.7)
-    theirs.backward()
-    arrays = [t.detach().numpy() for t in (a, p, n)]
-    found = cr.value_and_grad(
-        lambda a, p, n: losses.triplet_margin(a, p, n, margin=0.7), argnums=(0, 1, 2)
-    )(*arrays)
-    np.testing.assert_allclose(found[0].item(), theirs.item(), rtol=1e-6)
-    for g, t in zip(found[1], (a, p, n), strict=True):
-        np.testing.assert_allclose(g, t.grad.numpy(), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(layer(x, training=True), theirs.detach().numpy(), rtol=1e-9)
+    of_layer, of_x = cr.grad(total, argnums=(0, 1))(layer, x)
+    for g, t in ((of_layer.gamma, gamma), (of_layer.beta, beta), (of_x, given)):
+        np.testing.assert_allclose(g, t.grad.numpy(), rtol=1e-8, atol=1e-9)

@@ -155,3 +155,53 @@ def test_an_empty_batch_cannot_be_trained_on():
     with pytest.raises(cr.ShapeError, match="batch_normalization: an empty batch has no mean"):
         built()(np.zeros((0, 3)), training=True)
     assert built()(np.zeros((0, 3))).shape == (0, 3)
+
+
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize("scale", [True, False])
+def test_gamma_and_beta_are_there_as_asked(center, scale):
+    layer = built(center=center, scale=scale, gamma_initializer="ones")
+    names = [name for name, asked in (("gamma", scale), ("beta", center)) if asked]
+    assert list(layer.named_parameters()) == names
+    for name in names:
+        getattr(layer, name).assign(np.array([1, 2, 3], np.float32))
+    wanted = (x - MEAN) / np.sqrt(VARIANCE + 1e-3) * (layer.gamma.numpy() if scale else 1)
+    wanted = wanted + (layer.beta.numpy() if center else 0)
+    np.testing.assert_allclose(layer(x, training=True), wanted, rtol=1e-4, atol=1e-5)
+    assert ("scale=False" in repr(layer)) != scale
+    with pytest.raises(cr.ShapeError, match="was built for 3 channels, got 2"):
+        layer(x[..., :2])
+
+
+@every_way
+def test_frozen_statistics_stay_and_are_used(way):
+    layer = built(momentum=0.5)
+    layer(x, training=True)
+    held = layer.moving_mean.numpy().copy()
+    layer.trainable = False
+    np.testing.assert_array_equal(layer(x, training=True), layer(x))
+    way(layer, x, True)
+    np.testing.assert_array_equal(layer.moving_mean, held)
+    layer.trainable = True
+    way(layer, x, True)
+    assert not np.array_equal(layer.moving_mean, held)
+
+
+@pytest.mark.parametrize("frozen", ["norm", "body"])
+def test_fit_moves_no_frozen_statistics(frozen):
+    class Body(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNormalization()
+
+        def call(self, x, *, training=False):
+            return self.norm(x, training=training)
+
+    body = Body()
+    model = cr.Sequential([body, nn.Flatten(), nn.BatchNormalization(), nn.Dense(1)])
+    model.compile("sgd", loss="mse")
+    (body.norm if frozen == "norm" else body).trainable = False
+    model.fit(x, np.zeros(6), epochs=2, batch_size=3, verbose=0)
+    states = model.named_states()
+    moved = {name: bool(np.any(t.numpy() != 0)) for name, t in states.items() if "mean" in name}
+    assert moved == {name: not name.startswith("body") for name in moved} and len(moved) == 2

@@ -162,5 +162,5 @@ def test_groups_must_share_out_evenly():
         nn.Conv2D(4, 2, groups=2)(np.ones((1, 4, 4, 3)))
     with pytest.raises(cr.ShapeError, match=r"has 2 groups, got 3 channels"):
         nn.GroupNormalization(2)(np.ones((1, 4, 3)))
-    with pytest.raises(cr.ArgumentError, match="Conv2DTranspose has no groups"):
-        nn.Conv2DTranspose(4, 2, groups=2)(np.ones((1, 4, 4, 4)))
+    with pytest.raises(cr.ArgumentError, match="2 groups do not share out 3 channels"):
+        nn.Conv2DTranspose(4, 2, groups=2)(np.ones((1, 4, 4, 3)))

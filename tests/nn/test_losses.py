@@ -12,7 +12,7 @@ import chainrule as cr
 from chainrule import nn
 from chainrule.nn import losses
 
-ROWS, CLASSES = 6, 4
+ROWS, STEPS, CLASSES = 6, 4, 4
 CASES = [
     (name, {**switch, **options})
     for name, check in losses.CHECKS.items()
@@ -37,21 +37,34 @@ def kind_of_predictions(name: str, options: dict) -> str:
     return "flags" if check.targets == "flags" else "shares"
 
 
+def lead(name: str) -> tuple[int, ...]:
+    """The shape of the predictions without the axis of classes."""
+    return (ROWS, STEPS) if losses.CHECKS[name].targets == "sequences" else (ROWS,)
+
+
+def sequences(blank: int, rows: int) -> np.ndarray:
+    """Labels of all lengths from 0 to 3, filled up with `blank`, some twice in a row."""
+    a, b, _ = (k for k in range(CLASSES) if k != blank)
+    kinds = [[a, b, a], [a, a, b], [b, a, blank], [b, b, blank], [a, blank, blank], [blank] * 3]
+    return np.resize(kinds, (rows, 3))
+
+
 def draw(name: str, options: dict) -> tuple[np.ndarray, np.ndarray]:
     """(targets, predictions) in float64; predictions are probabilities where logits are not."""
     rng = np.random.default_rng(4)
-    p = rng.normal(size=(ROWS, CLASSES))
+    p = rng.normal(size=(*lead(name), CLASSES))
     kind = kind_of_predictions(name, options)
     if kind == "flags":
         p = rng.uniform(0.05, 0.95, p.shape)
     elif kind == "shares":
-        p = rng.dirichlet(np.ones(CLASSES), ROWS)
+        p = rng.dirichlet(np.ones(CLASSES), lead(name))
     shares = rng.dirichlet(np.ones(CLASSES), ROWS)
     targets: dict[str, Any] = {
         "values": rng.normal(size=p.shape),
         "flags": rng.integers(0, 2, p.shape),
         "shares": shares,
         "classes": rng.integers(0, CLASSES, ROWS),
+        "sequences": sequences(options.get("blank", 0), ROWS),
     }
     return targets[losses.CHECKS[name].targets], p
 
@@ -85,11 +98,13 @@ def test_extreme_predictions_stay_finite(name, options, dtype):
     y = draw(name, options)[0]
     far = kind_of_predictions(name, options) == "values"
     high, low = (1000.0, -1000.0) if far else (1.0, 0.0)
-    rows = np.random.default_rng(2).permuted(np.tile([high, low, low, low], (ROWS, 1)), axis=1)
+    rows = np.tile([high, low, low, low], (*lead(name), 1))
+    rows = np.random.default_rng(2).permuted(rows, axis=-1)
     loss, g = cr.value_and_grad(losses.LOSSES[name], argnums=1)(y, rows.astype(dtype), **options)
     assert np.isfinite(loss.item()) and np.isfinite(g.numpy()).all()
 
 
+ELEMENTWISE = [n for n, c in losses.CHECKS.items() if c.targets not in ("classes", "sequences")]
 every_case_apart = pytest.mark.parametrize(
     ("name", "options"), [case for case in CASES if losses.CHECKS[case[0]].apart]
 )
@@ -133,7 +148,7 @@ def test_parts_by_their_weight_make_the_whole(name, options):
 def test_what_is_masked_counts_nowhere(name, options):
     y, p = draw(name, options)
     mask = np.array([True, False, True, True, False, True])
-    spoilt = np.where(mask[:, None], p, np.nan)
+    spoilt = np.where(mask.reshape(ROWS, *[1] * (p.ndim - 1)), p, np.nan)
     found = losses.LOSSES[name](y, spoilt, weights=mask, **options)
     kept = losses.LOSSES[name](y[mask], p[mask], **options)
     np.testing.assert_allclose(found, kept, rtol=1e-12)
@@ -180,12 +195,13 @@ def test_names_find_losses(name):
 @pytest.mark.parametrize("name", losses.CHECKS)
 def test_fit_lowers_it(name):
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(40, 6)).astype(np.float32)
+    x = rng.normal(size=(40, *lead(name)[1:], 6)).astype(np.float32)
     targets = {
         "values": rng.normal(size=(40, CLASSES)),
         "flags": rng.integers(0, 2, (40, CLASSES)),
         "shares": rng.dirichlet(np.ones(CLASSES), 40),
         "classes": rng.integers(0, CLASSES, 40),
+        "sequences": sequences(0, 40),
     }
     check = losses.CHECKS[name]
     last = "softmax" if check.predictions == "shares" else None
@@ -202,7 +218,7 @@ def test_an_unknown_name_offers_the_nearest():
         losses.loss(3)
 
 
-@pytest.mark.parametrize("name", [n for n, c in losses.CHECKS.items() if c.targets != "classes"])
+@pytest.mark.parametrize("name", ELEMENTWISE)
 def test_targets_without_the_last_axis_of_one_do_not_broadcast(name):
     y = np.array([0.0, 1.0, 1.0])
     p = np.array([[0.3], [0.6], [0.9]])
@@ -305,3 +321,65 @@ def test_expected_counts_are_taken_off_the_scores():
     assert (np.abs(g).max(1) > 0).tolist() == [True, True, False, False, True, True]
     with pytest.raises(cr.ShapeError, match="sampled_softmax needs"):
         losses.sampled_softmax(y, hidden[0], table, drawn)
+
+
+SEQUENCES = {"from_logits": True}
+
+
+def drawn_sequences(steps: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(9)
+    return sequences(0, ROWS), rng.normal(size=(ROWS, steps, CLASSES))
+
+
+def test_steps_past_an_examples_length_do_not_count():
+    y, z = drawn_sequences(6)
+    lengths = np.array([3, 4, 6, 5, 1, 2])
+    spoilt = np.where(np.arange(6)[:, None] < lengths[:, None, None], z, 7.0)
+    loss = lambda z: losses.ctc(y, z, lengths=lengths, **SEQUENCES)  # noqa: E731
+    each = [losses.ctc(y[i : i + 1], z[i : i + 1, :n], **SEQUENCES) for i, n in enumerate(lengths)]
+    np.testing.assert_allclose(loss(z), np.mean(each), rtol=1e-12)
+    np.testing.assert_allclose(cr.jit(loss)(spoilt), loss(z), rtol=1e-12)
+    slopes = cr.grad(loss)(z).numpy()
+    assert all(np.abs(g[:n]).max() > 0 and not g[n:].any() for g, n in zip(slopes, lengths))
+
+
+def test_one_step_and_no_labels_are_read_too():
+    z = np.array([[[0.2, 0.5, 0.3]]])
+    np.testing.assert_allclose(losses.ctc([[1]], z), -np.log(0.5), rtol=1e-12)
+    np.testing.assert_allclose(losses.ctc([[0]], z), -np.log(0.2), rtol=1e-12)
+    np.testing.assert_allclose(losses.ctc(np.zeros((1, 0), int), z), -np.log(0.2), rtol=1e-12)
+
+
+def test_labels_without_an_alignment_are_told_or_cost_infinity():
+    y, z = drawn_sequences(3)
+    with pytest.raises(cr.DataError, match="example 1 has 3 labels that need 4 steps, got 3"):
+        losses.ctc(y, z, **SEQUENCES)
+    each = cr.jit(lambda y, z: losses.ctc(y, z, **SEQUENCES))
+    assert each(y[1:2], z[1:2]).item() == np.inf and np.isfinite(each(y[:1], z[:1]).item())
+    assert each([[1, 0, 2]], z[:1]).item() == np.inf
+
+
+def test_sequences_that_are_none_are_refused():
+    y, z = drawn_sequences(5)
+    for given, options, error, text in (
+        ([[1, 0, 2]] * ROWS, {}, cr.DataError, "blank 0 before its last label"),
+        (y + 2, {}, cr.DataError, r"got 2\.\.4"),
+        (y, {"blank": 4}, cr.ArgumentError, "blank must be one of 4 classes"),
+        (y, {"lengths": [5] * 5}, cr.ShapeError, "an integer length for each of 6 examples"),
+        (y, {"lengths": [6] * ROWS}, cr.DataError, r"lengths must lie in 1\.\.5"),
+        (y[:, 0], {}, cr.ShapeError, r"needs labels \(batch, labels\)"),
+        (y * 1.0, {}, cr.DtypeError, "integer classes"),
+    ):
+        with pytest.raises(error, match=text):
+            losses.ctc(given, z, **options)
+
+
+def test_fit_knows_which_labels_a_sequence_may_have():
+    y, _ = drawn_sequences(6)
+    x = np.random.default_rng(0).normal(size=(ROWS, 6, 2)).astype(np.float32)
+    model = cr.Sequential([nn.Dense(CLASSES)])
+    model.compile("sgd", loss="ctc")
+    weighed = model.fit(x, y, epochs=1, verbose=0, sample_weight=np.ones(ROWS)).history["loss"]
+    assert np.isfinite(weighed[0])
+    with pytest.raises(cr.DataError, match=r"labels must be in 0 \.\. 3"):
+        model.fit(x, y + 2, epochs=1, verbose=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -357,3 +358,8 @@ def test_a_module_without_call_says_so():
 def test_a_module_with_forward_is_told_the_name():
     with pytest.raises(NotImplementedError, match=r"Torch needs a method call.*its forward"):
         type("Torch", (nn.Module,), {"forward": lambda self, x: x})()(x)
+
+
+def test_help_and_editors_see_the_arguments_of_init():
+    assert list(inspect.signature(nn.Dense).parameters)[:2] == ["units", "activation"]
+    assert str(inspect.signature(Net)) == "()"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -119,9 +121,10 @@ def test_max_pool2d_is_the_largest_under_each_window(run):
         (lambda: cr.conv2d(np.ones((2, 5, 5, 2)), np.ones((3, 3, 5, 1))), "input's channels"),
         (lambda: cr.conv2d(np.ones((2, 2, 5, 2)), np.ones((3, 3, 2, 1))), "does not fit into"),
         (lambda: cr.max_pool2d(np.ones((2, 5, 5, 2)), 0), "positive integers"),
-        (lambda: cr.max_pool2d(np.ones((2, 5, 5, 2)), 2, padding="full"), "'valid', 'same'"),
+        (lambda: cr.max_pool2d(np.ones((2, 5, 5, 2)), 2, padding="full"), "same, valid"),
     ],
 )
 def test_windows_that_do_not_fit_are_refused(call, message):
-    with pytest.raises(cr.ChainruleError, match=message):
+    with pytest.raises(cr.ChainruleError) as caught:
         call()
+    assert re.search(message, str(caught.value).replace(caught.value.place.source, ""))

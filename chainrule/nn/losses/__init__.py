@@ -1,6 +1,6 @@
 """Losses `(y_true, y_pred)`: the weighted mean over all examples, one number, by Keras's names.
 
-Reading order: `record`, `regression`, `classification`, `margin`, `ranking`.
+Reading order: `record`, `regression`, `classification`, `margin`, `ranking`, `sequence`.
 """
 
 from chainrule.nn.losses.classification import (
@@ -60,3 +60,4 @@ from chainrule.nn.losses.regression import (
     mean_squared_error,
     poisson,
 )
+from chainrule.nn.losses.sequence import CTC, ctc

@@ -1,6 +1,6 @@
 """Losses of order and likeness: what shall score above what, who shall lie near whom.
 
-Read next: `chainrule/train/optim.py`.
+Read next: `sequence.py`.
 """
 
 from __future__ import annotations

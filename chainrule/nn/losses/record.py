@@ -27,7 +27,7 @@ EDGE = 1e-7  # Keras's distance of a probability from 0 and 1
 class Check(NamedTuple):
     """What the tests need of a loss: what its targets are, and what it gives, in NumPy."""
 
-    targets: str  # "values", "flags" (0 or 1), "shares" (of classes) or "classes"
+    targets: str  # "values", "flags" (0 or 1), "shares" (of classes), "classes" or "sequences"
     ref: Callable[..., Any]
     options: Sequence[dict[str, Any]] = ()  # to test besides the defaults
     predictions: str = ""  # "values" or "shares", where not what the targets suggest
@@ -50,7 +50,8 @@ def register(
     """Make a loss of the function that gives its values, under its own name and `aliases`.
 
     It is called with predictions of a float dtype and targets of their shape and dtype, or
-    integer classes; `ref` is the loss in NumPy. See `Check` for the rest.
+    integer classes, one for each prediction or in sequences; `ref` is the loss in NumPy. See
+    `Check` for the rest.
     """
 
     def registered(values: Callable[..., Any]) -> Callable[..., Tensor]:
@@ -59,7 +60,7 @@ def register(
         @wraps(values)
         def whole(y_true: Any, y_pred: Any, *args: Any, weights: Any = None, **given: Any) -> Any:
             y_pred = floats(y_pred, name)
-            read = classes_of if targets == "classes" else alike
+            read = READERS.get(targets, alike)
             return weighted_mean(
                 values(read(y_true, y_pred, name), y_pred, *args, **given), weights
             )
@@ -158,6 +159,22 @@ def classes_of(y_true: Any, y_pred: Tensor, who: str) -> Tensor:
             mend="categorical_crossentropy, if the targets are one-hot",
         )
     return reshape(y, shape[:-1])
+
+
+def sequences_of(y_true: Any, y_pred: Tensor, who: str) -> Tensor:
+    """`y_true` as integers (batch, labels), for predictions (batch, time, classes)."""
+    y = as_tensor(y_true)
+    if y.dtype.kind not in "iu":
+        raise DtypeError(f"{who} needs integer classes, got {y.dtype}", mend="y.astype('int64')")
+    if y.ndim != 2 or y_pred.ndim != 3 or len(y) != len(y_pred):
+        raise ShapeError(
+            f"{who} needs labels (batch, labels) and predictions (batch, time, classes), got "
+            f"{y.shape} and {y_pred.shape}"
+        )
+    return y
+
+
+READERS: dict[str, Callable[..., Tensor]] = {"classes": classes_of, "sequences": sequences_of}
 
 
 def within(y: Tensor, classes: int) -> Tensor:

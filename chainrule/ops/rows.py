@@ -1,0 +1,192 @@
+"""Rows of a table: which ids come first, putting rows back, and rows brought up to date.
+
+A table that is read by id is large, and a step touches few of its rows: these ops work on the
+rows that are named. Read next: `chainrule/grad/rows.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import ArgumentError, DtypeError, ShapeError
+from chainrule.core.node import Node
+from chainrule.core.op import NO_GRADIENT, Op, Spec, register, sample
+from chainrule.core.recording import literal
+from chainrule.core.tensor import Tensor, as_tensor
+from chainrule.ops.elementwise import cast, less, where
+from chainrule.ops.index import arange, take_op, within
+from chainrule.ops.move import broadcast_to, reshape
+
+
+def _check_ids(who: str, ids: Any) -> None:
+    if ids.dtype.kind not in "iu":
+        raise DtypeError(f"{who} needs integer ids, got {ids.dtype}")
+
+
+def _infer_first(ids: Any) -> Spec:
+    _check_ids("first_places", ids)
+    if not ids.shape:
+        raise ShapeError("first_places needs an axis of ids, got a single one")
+    return Spec(tuple(ids.shape), np.dtype("int64"))
+
+
+def _ref_first(ids: np.ndarray) -> np.ndarray:
+    places = np.empty(ids.shape, np.int64)
+    for at in np.ndindex(ids.shape[:-1]):
+        _, first, which = np.unique(ids[at], return_index=True, return_inverse=True)
+        places[at] = first[which]
+    return places
+
+
+first_places = register(
+    Op(
+        name="first_places",
+        kind="host",
+        tex=r"\mathrm{first}(#1)",
+        ref=_ref_first,
+        infer=_infer_first,
+        deriv=NO_GRADIENT,
+        vjp=lambda g, y, ids: (None,),
+        jvp=lambda tangents, y, ids: None,
+        samples=(sample(np.array([2, 1, 2, 0, 1])), sample(np.array([[3, 3], [0, 1]]))),
+        doc="For each id along the last axis the place where that id stands first.",
+    )
+)
+
+
+def _infer_put(x: Any, ids: Any, rows: Any) -> Spec:
+    _check_ids("put_rows", ids)
+    if not x.shape or len(ids.shape) != 1 or tuple(rows.shape) != (*ids.shape, *x.shape[1:]):
+        raise ShapeError(
+            f"put_rows needs a row for each id of one axis, got {tuple(rows.shape)} for "
+            f"{tuple(ids.shape)} ids of a table {tuple(x.shape)}"
+        )
+    if rows.dtype != x.dtype:
+        raise DtypeError(f"put_rows needs rows of {x.dtype} like the table, got {rows.dtype}")
+    return Spec(tuple(x.shape), x.dtype)
+
+
+def _ref_put(x: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    y = x.copy()
+    _write_rows(y, x, ids, rows)
+    return y
+
+
+def _write_rows(out: np.ndarray, x: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> None:
+    out[within(ids, len(x))] = rows
+
+
+def _put_moved(tangents: Any, y: Tensor, x: Tensor, ids: Tensor, rows: Tensor) -> Tensor:
+    table, _, given = tangents
+    return put_rows(
+        _zeros(x) if table is None else table, ids, _zeros(rows) if given is None else given
+    )
+
+
+def _zeros(x: Tensor) -> Tensor:
+    return literal(value=0, shape=x.shape, dtype=x.dtype.name)
+
+
+def _put_batch(op: Op, node: Node, inputs: list, flags: list, size: int) -> Tensor:
+    """The batch's tables as one tall table."""
+    x, ids, rows = (
+        z if flag else broadcast_to(reshape(z, (1, *z.shape)), (size, *z.shape))
+        for z, flag in zip(inputs, flags, strict=True)
+    )
+    extent = x.shape[1]
+    ids = cast(ids, "int64")
+    own: Any = where(less(ids, 0), -1, where(less(ids, extent), ids, -1))
+    start = reshape(arange(size) * extent, (size, 1))
+    tall = where(less(own, 0), own, own + start)  # none may write into a neighbour's table
+    count = size * ids.shape[1]
+    y = put_rows(
+        reshape(x, (size * extent, *x.shape[2:])),
+        reshape(tall, count),
+        reshape(rows, (count, *rows.shape[2:])),
+    )
+    return reshape(y, x.shape)
+
+
+put_rows: Op = register(
+    Op(
+        name="put_rows",
+        kind="host",
+        tex=r"\mathrm{put}(#1, #2, #3)",
+        ref=_ref_put,
+        infer=_infer_put,
+        vjp=lambda g, y, x, ids, rows: (
+            put_rows(g, ids, _zeros(rows)),
+            None,
+            take_op(g, ids, axis=0),
+        ),
+        jvp=_put_moved,
+        batch=_put_batch,
+        writes=_write_rows,
+        samples=(
+            sample((4, 3), np.array([2, 0]), (2, 3)),
+            sample((3,), np.array([1, 2]), (2,)),
+        ),
+        doc="`x` with `rows` in place of those that `ids` name. An id that comes twice must bring "
+        "the same row both times.",
+    )
+)
+
+
+def _infer_caught(
+    stored: Any, last: Any, ids: Any, history: Any, step: Any, rule: Callable
+) -> Spec:
+    _check_ids("caught_up", ids)
+    if len(stored.shape) < 2 or last.shape != stored.shape[:1]:
+        raise ShapeError(
+            f"caught_up needs rows (n, parts, ...) and the last update (n,) of each, got "
+            f"{stored.shape} and {last.shape}"
+        )
+    return Spec((stored.shape[1], *ids.shape, *stored.shape[2:]), stored.dtype)
+
+
+def _ref_caught(
+    stored: np.ndarray,
+    last: np.ndarray,
+    ids: np.ndarray,
+    history: np.ndarray,
+    step: np.ndarray,
+    rule: Callable,
+) -> np.ndarray:
+    if step >= len(history):
+        raise ArgumentError(
+            f"the trail of the steps has room for {len(history)}, and all of it is taken",
+            mend="state = optimizer.grown(state) before each compiled step",
+        )
+    wanted, which = np.unique(within(ids, len(stored)), return_inverse=True)
+    rows = rule(stored[wanted], last[wanted], history, int(step))
+    parts = np.moveaxis(rows, 1, 0)
+    return parts[:, which.reshape(ids.shape)]
+
+
+caught_up_op = register(
+    Op(
+        name="caught_up",
+        kind="control",
+        tex=r"\mathrm{now}(#1)_{#3}",
+        ref=_ref_caught,
+        infer=_infer_caught,
+        deriv=NO_GRADIENT,
+        vjp=lambda g, y, *inputs, rule: (None,) * len(inputs),
+        jvp=lambda tangents, y, *inputs, rule: None,
+    )
+)
+
+
+def caught_up(stored: Any, last: Any, ids: Any, history: Any, step: Any, rule: Callable) -> Tensor:
+    """(parts, *ids, *row): the rows that `ids` name, as they stand before update `step`.
+
+    `stored` is (rows, parts, *row), each row as of its update `last`; `rule(rows, last, history,
+    step)` brings NumPy rows up to date, each id once. `ids` None names all rows in order; reading
+    such a table by `take` brings up only what is read, once compiled. It has no gradient.
+    """
+    stored = as_tensor(stored)
+    ids = arange(stored.shape[0]) if ids is None else ids
+    return caught_up_op(stored, last, ids, history, step, rule=rule)
