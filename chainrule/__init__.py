@@ -37,6 +37,7 @@ from chainrule.grad.forward import hvp, jvp
 from chainrule.grad.jacobian import hessian, jacobian
 from chainrule.grad.path import why_no_grad
 from chainrule.grad.reverse import grad, gradient, value_and_grad, vjp
+from chainrule.grad.rows import Rows
 from chainrule.grad.scan import scan
 from chainrule.grad.vmap import vmap
 from chainrule.ops.activations import elu, gelu, leaky_relu, selu, silu
@@ -94,7 +95,7 @@ from chainrule.ops.elementwise import (
     tanh,
     where,
 )
-from chainrule.ops.index import arange, one_hot, take
+from chainrule.ops.index import arange, one_hot, scatter_add, take
 from chainrule.ops.linalg import cholesky, inv, norm, slogdet, solve
 from chainrule.ops.linear import contract, dot, matmul, outer
 from chainrule.ops.logic import (

@@ -8,6 +8,7 @@ comes. Read next: `chainrule/train/callbacks.py`.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
@@ -124,6 +125,8 @@ class Fit:
         self.per_epoch = examples.steps(plan)
         self.params: list[Tensor] = []
         self.handed: list[np.ndarray] = []  # the arrays that the model was last given
+        looks = any(each.each_batch for each in plan.callbacks)
+        steps.choose_rows(plan.batch_size, 1 if looks else self.per_epoch)
         self.state = progressed.state_for(steps.optimizer, steps.named(steps.params))
         self.ahead = False
         self.first = progressed.epochs
@@ -202,8 +205,9 @@ class Fit:
         number = self.first + epoch
         self.progressed.epochs = number + 1
         self.params = [Tensor(np.array(tensor.numpy())) for tensor in self.steps.params]
-        ours = [tensor.numpy().base for tensor in self.steps.params]
-        if self.steps.by_rows and not (self.handed and all(map(_is, ours, self.handed))):
+        arrays = [tensor.numpy().base for tensor in self.steps.params]
+        same = bool(self.handed) and all(map(operator.is_, arrays, self.handed))
+        if self.steps.by_rows and not same:
             params = self.steps.named(self.params)
             self.state = self.steps.optimizer.adopted(params, self.state)
         keys = keys_of(self.model.seed, number, self.per_epoch, self.done)

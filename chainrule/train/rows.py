@@ -31,11 +31,11 @@ from chainrule.train.groups import leaf_paths
 from chainrule.train.idle import Idle
 
 STEPS_AT_FIRST = 1024  # the trail holds so many, then twice as many, and so on
-# Elements that a table must have for its update by rows to be the faster one, and how many more
-# for each element that a step reads: where an update without gradient does nothing, and where the
-# parameter goes on moving for a while. They fit what `benchmarks/rows.py` shows.
-AT_REST = (1_000_000, 50)
-FADING = (4_000_000, 330)
+# What a table needs for its update by rows to be the faster one: elements, how many more for each
+# that a step reads, and steps between looks at the whole; where an update without gradient does
+# nothing, and where the parameter goes on moving for a while. See `benchmarks/rows.py`.
+AT_REST = (1_000_000, 50, 20)
+FADING = (4_000_000, 330, 1000)
 _noticed: set[tuple[type, str]] = set()
 
 
@@ -212,9 +212,11 @@ class RowExact(Around):
 
 
 def worth_rows(
-    optimizer: Any, params: Mapping[str, Any], counts: Mapping[str, float]
+    optimizer: Any, params: Mapping[str, Any], counts: Mapping[str, int], between: int | None = None
 ) -> tuple[str, ...]:
     """Which tables among `params` to update by rows, when a step reads `counts` rows of each.
+
+    Somebody looks at the whole after every `between` steps, and all rows are caught up for that.
 
     Catching up takes time that grows with the rows that are read, the dense update with those that
     are there. Warns, once for each, of an optimiser whose rows depend on each other.
@@ -222,10 +224,10 @@ def worth_rows(
     found = []
     for path, count in counts.items():
         fade = getattr(optimizer, "fades", lambda path: None)(path)
-        least, more = AT_REST if fade == 0 else FADING
+        least, more, steps = AT_REST if fade == 0 else FADING
         table = params[path]
         width = table.size // max(1, table.shape[0])
-        if table.size < least + more * count * width:
+        if table.size < least + more * count * width or (between or steps) < steps:
             continue
         if fade is not None:
             found.append(path)

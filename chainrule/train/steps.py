@@ -70,10 +70,13 @@ class Steps:
         self.test = jit(self._test)
         self.predict = jit(self._predict)
 
-    def choose_rows(self, batch_size: int) -> None:
-        """Update tables of which a batch reads few rows by rows, from here on."""
+    def choose_rows(self, batch_size: int, between: int | None) -> None:
+        """Update tables of which a batch reads few rows by rows, from here on.
+
+        All of them are looked at after every `between` steps, None for many.
+        """
         counts = {path: count * batch_size for path, count in self.reads.items()}
-        tables = worth_rows(self.plain, self.named(self.params), counts)
+        tables = worth_rows(self.plain, self.named(self.params), counts, between)
         if tables != (self.optimizer.tables if self.by_rows else ()):
             self.optimizer = RowExact(self.plain, tables) if tables else self.plain
             self.train = jit(self._train, donate=("params", "state"))

@@ -26,7 +26,7 @@ def always(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bool], None]]:
 
     def choose(by_rows: bool) -> None:
         for name in ("FADING", "AT_REST"):
-            monkeypatch.setattr(rows, name, (0, 1) if by_rows else (10**9, 1))
+            monkeypatch.setattr(rows, name, (0, 1, 0) if by_rows else (10**9, 1, 0))
 
     choose(True)
     yield choose
@@ -176,6 +176,18 @@ def test_a_step_by_rows_that_is_not_finite_is_not_taken(always: Callable) -> Non
     assert_same_bits(model, before)
 
 
+def test_an_id_outside_the_table_ends_a_fit_by_rows_with_the_weights_so_far(always: Any) -> None:
+    x, y = data()
+    x[-1, 0] = USERS
+    model = made("adam")
+    with pytest.raises(cr.ArgumentError, match=r"positions must lie in 0\.\.299, got 300"):
+        model.fit(x, y, batch_size=16, shuffle=False, verbose=0)
+    before = made("adam")
+    before.fit(x[:32], y[:32], batch_size=16, shuffle=False, verbose=0)
+    assert by_rows(model)
+    assert_same_bits(model, before)
+
+
 class Tied(cr.Model):
     """The table that embeds is the kernel that scores."""
 
@@ -216,12 +228,13 @@ def test_a_table_that_is_read_as_a_whole_is_updated_as_a_whole(name: str, always
 
 
 def test_only_tables_with_many_rows_for_each_id_are_updated_by_rows() -> None:
-    def chosen(opt: Any, extent: int, count: int) -> bool:
+    def chosen(opt: Any, extent: int, count: int, between: int | None = None) -> bool:
         params = {"table": cr.Tensor(np.broadcast_to(np.float32(0), (extent, 10)))}
-        return worth_rows(opt, params, {"table": count}) == ("table",)
+        return worth_rows(opt, params, {"table": count}, between) == ("table",)
 
     assert chosen(optim.SGD(0.1), 200_000, 2000) and not chosen(optim.SGD(0.1), 200_000, 2001)
     assert chosen(optim.Adam(), 730_000, 1000) and not chosen(optim.Adam(), 729_999, 1000)
+    assert chosen(optim.SGD(0.1), 200_000, 9, 20) and not chosen(optim.SGD(0.1), 200_000, 9, 19)
     assert not chosen(optim.SGD(0.1), 99_999, 0) and not chosen(optim.Adam(), 399_999, 0)
 
 
