@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("chainrule", "tests", "benchmarks", "examples", "docs", "course")
+SOURCES = ("chainrule", "chainrule_bench", "tests", "benchmarks", "examples", "docs", "course")
 # A folder may import from itself and from those before it (design, section 1).
 ORDER = (
     "core ops grad rewrite compile nn data train explain interop parallel apps play cli"

@@ -10,17 +10,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import chainrule as cr
 from chainrule.core.op import NO_GRADIENT, OPS, Op
 from chainrule.core.tensor import as_tensor
 from chainrule.ops.index import scatter_add
+from chainrule.ops.rows import put_rows
 from chainrule.ops.window import windows
 
 LARGEST = 120  # elements; larger tensors are summed first
-KINKED = {"relu", "abs", "maximum", "max", "least"}  # their gradients jump at ties
+KINKED = {"relu", "abs", "maximum", "max", "least", "remainder"}  # their gradients jump at ties
+USED = ("movement", "contraction", "index", "running")
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}  # of the largest number on the way
 
 
@@ -98,6 +99,22 @@ def picked(x: Any, z: Any, rng: np.random.Generator) -> Any:
     return cr.take(x, ids, axis)
 
 
+def placed(x: Any, z: Any, rng: np.random.Generator) -> Any:
+    """Rows put over others, or sums of all up to each."""
+    if not x.ndim or rng.integers(2):
+        return cr.cumsum(x, int(rng.integers(x.ndim)) if x.ndim else None)
+    ids = rng.permutation(x.shape[0])[:2]
+    return put_rows(x, ids, x[: len(ids)] * 0.5)
+
+
+def joined(x: Any, z: Any, rng: np.random.Generator) -> Any:
+    if not x.ndim:
+        return cr.stack([x, cr.mean(z), x])
+    axis = int(rng.integers(x.ndim))
+    part = x[(slice(None),) * axis + (slice(int(rng.integers(2)), None),)]
+    return cr.concatenate([part, x * cr.mean(z)], axis)
+
+
 def windowed(x: Any, z: Any, rng: np.random.Generator) -> Any:
     if not x.ndim or x.shape[0] < 3:
         return x
@@ -120,7 +137,19 @@ def least(x: Any, z: Any, rng: np.random.Generator) -> Any:
 
 MOVES: dict[str, Callable] = {
     fn.__name__: fn
-    for fn in (folded, sliced, padded, multiplied, picked, windowed, spread, turned, least)
+    for fn in (
+        folded,
+        sliced,
+        padded,
+        multiplied,
+        picked,
+        placed,
+        joined,
+        windowed,
+        spread,
+        turned,
+        least,
+    )
 }
 FLOAT_OPS = [
     name
@@ -228,5 +257,5 @@ def test_made_up_graphs_reach_every_float_op():
     steps = [Step(name, 0, 1, seed) for name in MOVES for seed in range(8)]
     graph = cr.jit(lambda *x: [results([s], *x) for s in steps]).graph(*drawn_inputs("float64"))
     used = {node.op.name for node in graph.order} | set(FLOAT_OPS)
-    known = {op.name for op in OPS.values() if op.kind in ("movement", "contraction", "index")}
+    known = {op.name for op in OPS.values() if op.kind in USED}
     assert known - {"after"} <= used  # what a checkpoint computes again is held by test_control

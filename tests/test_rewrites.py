@@ -64,6 +64,9 @@ SAMPLES: dict[str, Callable] = {
     "choose_rows": lambda x: cr.where(
         cr.sum(x) > 0.0, put_rows(x, cr.arange(2) + 1, x[:2]), x
     ),
+    "join_pads": lambda x: (
+        cr.pad(x[:, 4:], [(0, 0), (4, 0)]) + cr.pad(x[:, 1:3] * 2.0, [(0, 0), (1, 3)])
+    ),
     "join_reshapes": lambda x: x.reshape((2, 12)).reshape((3, 8)),
     "spread_constants": lambda x: x * spread(2.5, x.dtype.name),
     "multiply_constants": lambda x: x + cr.multiply(spread(0.1, x.dtype.name), 3),

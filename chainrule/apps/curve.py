@@ -63,7 +63,7 @@ def draw_lines(axes: Any, name: str, history: Mapping[str, Sequence[float]], bes
         axes.plot(range(1, len(values) + 1), values, label=label, color=colour, marker=mark)
     axes.set(xlabel="epoch", ylabel=name)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     if best:
         axes.axvline(best, color=QUIET, linewidth=0.8, linestyle=":", label="weights kept")
 

@@ -21,7 +21,7 @@ import typer
 from rich.text import Text
 
 from chainrule.cli.terminal import FINDINGS, AsJson, columns, show, show_json, tell
-from chainrule.compile import runtime
+from chainrule.compile import cache, runtime
 from chainrule.compile.jit import jit
 from chainrule.compile.threads import thread_count
 from chainrule.data import registry
@@ -169,10 +169,10 @@ def numbers(tree: Any) -> list[np.ndarray]:
 @check("code cache")
 def check_code_cache() -> str:
     """Whether compiled code is kept for the next time."""
-    folder = runtime.cache_folder()
+    folder = cache.cache_folder()
     if not writable(folder):
         raise Lacking(f"{folder} cannot be written: every start compiles anew; set CHAINRULE_CACHE")
-    return f"{folder}, {len(list(folder.glob('*.o')))} objects"
+    return f"{folder}, {cache.usage().files} files"
 
 
 @check("data folder")

@@ -86,8 +86,8 @@ def end(outcome: Outcome) -> None:
     """Notices, and the exit code that says how it went."""
     run, files = outcome.run, os.listdir(outcome.run.path)
     if outcome.history.stopped == "interrupted":
-        kept = f"of epoch {outcome.best}, the best" if outcome.best else "of the last step"
-        tell(f"stopped by Ctrl-C: the weights {kept}, are in {run}")
+        kept = f"of epoch {outcome.best}, the best," if outcome.best else "of the last step"
+        tell(f"stopped by Ctrl-C: the weights {kept} are in {run}")
         raise typer.Exit(INTERRUPTED)
     if "curve.txt" in files:
         tell(

@@ -15,20 +15,24 @@ from chainrule.compile.fuse import (
     Resolver,
     is_copy,
     is_full,
+    named_by,
     row_view,
-    spread_of,
 )
 from chainrule.core.node import Node
-from chainrule.core.view import View
+from chainrule.core.view import Named, Spread, View
 
 
 class Access(NamedTuple):
-    """A buffer read or written over the kernel's space."""
+    """A buffer read or written over the kernel's space.
+
+    With `named`, (access of ids, step): each place lies its id times the step further on.
+    """
 
     buffer: str
     strides: tuple[int, ...]
     offset: int
     dtype: str
+    named: tuple[int, int] | None = None
 
 
 class Axis(NamedTuple):
@@ -40,11 +44,18 @@ class Axis(NamedTuple):
 
 
 class Plan:
-    """A loop kernel with its accesses collected and its axes merged."""
+    """A loop kernel with its accesses collected and its axes merged; of a node that is put where
+    it goes by spreads, one `spread`."""
 
     def __init__(
-        self, kernel: Kernel, resolver: Resolver, stored: dict[Node, str], names: Callable
+        self,
+        kernel: Kernel,
+        resolver: Resolver,
+        stored: dict[Node, str],
+        names: Callable,
+        spread: Spread | None = None,
     ):
+        self.spread = spread
         self.kernel, self.resolver, self.stored = kernel, resolver, stored
         self.members = set(kernel.nodes)
         self.accesses: list[Access] = []
@@ -54,10 +65,15 @@ class Plan:
         self._collect()
         self.operands = self._operands() if kernel.product else (0, 0)
         self.levels = self._levels()
-        spread = spread_of(kernel.nodes[0]) if kernel.nodes[0].op.spread else None
         self.adds = spread is not None and spread.adds
-        self.axes = merged_axes(kernel, self.accesses, self.adds, bool(kernel.product))
-        self.meets = self.adds and self._meets()
+        folds = self.adds and not self.named
+        self.axes = merged_axes(kernel, self.accesses, folds, bool(kernel.product))
+        self.meets = folds and self._meets()
+
+    @property
+    def named(self) -> bool:
+        """Whether ids say where the kernel writes."""
+        return any(self.accesses[i].named for i in self.stores.values())
 
     def _meets(self) -> bool:
         """Whether places of the first axis add into the same elements, so that one thread must."""
@@ -67,19 +83,30 @@ class Plan:
 
     def _collect(self) -> None:
         for node in self.kernel.nodes:
-            for operand in () if node is self.kernel.product else self.resolver.operands(node):
+            for operand in () if node is self.kernel.product else self.sources(node):
                 inside = operand.node in self.members
                 if not inside and operand.node.op.name != "literal":
                     self._load(node, operand)
             if node.op.kind == "random":
                 self._load_key(node)
         for node in self.stored:
-            if node.op.spread:
-                self.stores[node] = self._access(self.stored[node], spread_of(node).view, node)
-                continue
             full = is_full(node, self.kernel) or is_copy(node)
             view = View.whole(self.kernel.space) if full else row_view(self.kernel)
-            self.stores[node] = self._access(self.stored[node], view, node)
+            named = None
+            if self.spread:
+                view = self.spread.view
+                named = self.spread.named and self._ids(node, self.spread.named)
+            elif node.op.kind == "running":
+                view = along(node, view)
+            self.stores[node] = self._access(self.stored[node], view, node, named)
+
+    def sources(self, node: Node) -> list[Operand]:
+        """What a node's value is made of: of one moved by ids or by a spread, what is moved."""
+        found = self.resolver.operands(node)
+        if self.spread or node.op.kind == "index":
+            at = self.spread.source if self.spread else 0
+            return found[at : at + 1]
+        return found
 
     def _operands(self) -> tuple[int, int]:
         """The accesses of a product's operands: still along the axes that they do not have."""
@@ -93,8 +120,19 @@ class Plan:
             found.append(self._access(self.names(node), over, node))
         return found[0], found[1]
 
-    def _access(self, buffer: str, view: View, node: Node) -> int:
-        access = Access(buffer, view.strides, view.offset, node.dtype.name)
+    def _ids(self, node: Node, named: Named) -> tuple[int, int]:
+        """(the access of the ids that name places, the elements from one place to the next)."""
+        ids = self.resolver.operands(node)[named.ids]
+        steps = [0] * len(named.view.shape)
+        for axis, step in zip(named.axes, ids.view.strides, strict=True):
+            steps[axis] = step
+        over = View(named.view.shape, tuple(steps), ids.view.offset)
+        return self._access(self.names(ids.node), over, ids.node), named.step
+
+    def _access(
+        self, buffer: str, view: View, node: Node, named: tuple[int, int] | None = None
+    ) -> int:
+        access = Access(buffer, view.strides, view.offset, node.dtype.name, named)
         if access not in self.accesses:
             self.accesses.append(access)
         return self.accesses.index(access)
@@ -110,12 +148,20 @@ class Plan:
             if operand.node is self.resolver.operands(node)[0].node:
                 return
             view = view.broadcast_to(self.kernel.space)
-        if node.op.spread:
-            view = view.transpose(spread_of(node).order)
+        named = None
+        if self.spread:
+            view = view.transpose(self.spread.order)
+        elif node.op.kind == "index":
+            found = named_by(node, view)
+            assert found is not None
+            view, named = found.view, self._ids(node, found)
+        elif node.op.kind == "running":
+            view = along(node, view)
         reads_all = is_full(node, self.kernel) or node.op.kind == "reduction" or is_copy(node)
         if not reads_all:
             view = self._over_space(view)
-        self.loads[node, operand] = self._access(self.names(operand.node), view, operand.node)
+        buffer = self.names(operand.node)
+        self.loads[node, operand] = self._access(buffer, view, operand.node, named)
 
     def _over_space(self, view: View) -> View:
         """A row value's operand, read over the whole space: it stands still where reduced."""
@@ -137,6 +183,11 @@ class Plan:
                     before.append(found[operand.node] + late)
             found[node] = max(before)
         return found
+
+
+def along(node: Node, view: View) -> View:
+    """`view` in the direction that a running op goes."""
+    return view.flip((node.attrs["axis"] % len(node.shape),)) if node.attrs["reverse"] else view
 
 
 def merged_axes(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 import numpy as np
@@ -17,11 +18,12 @@ import numpy as np
 from chainrule.core.graph import Graph
 from chainrule.core.node import Node
 from chainrule.core.op import Shape
-from chainrule.core.view import Spread, View, contiguous
+from chainrule.core.view import Named, Spread, View, contiguous
 from chainrule.grad.control import part_op
 from chainrule.ops.linear import Letters, letters
 
-LOOP_KINDS = ("elementwise", "reduction", "random")
+LOOP_KINDS = ("elementwise", "reduction", "running", "random")
+FROM_MEMORY = ("index", "random")  # what these read is there before their kernel runs
 
 
 class Operand(NamedTuple):
@@ -37,7 +39,8 @@ class Kernel:
 
     `space` is the shape all full nodes share; `reduced` its axes that reductions run along;
     nodes of the remaining shape are row values. `product` is the contraction whose epilogue
-    the others are; `host` marks a node that NumPy runs.
+    the others are; `host` marks a node that NumPy runs. `reads` are the kernels that make what it
+    needs; `above` has the `bits` of those, and of all that they need in turn.
     """
 
     nodes: list[Node]
@@ -46,6 +49,8 @@ class Kernel:
     product: Node | None = None
     host: bool = False
     reads: set[Kernel] = field(default_factory=set)
+    bits: int = 0
+    above: int = 0
 
     @property
     def name(self) -> str:
@@ -66,18 +71,8 @@ class Resolver:
         self.found: dict[Node, Operand] = {}
         self.places: dict[Node, int] = {}
         for i, node in enumerate(graph.order):
-            self.found[node] = self._resolve(node)
+            self.found[node] = moved(node, self.found)
             self.places[node] = i
-
-    def _resolve(self, node: Node) -> Operand:
-        """Views are composed on the node they move; what no view expresses is computed."""
-        if node.op.kind in ("movement", "window"):
-            source = self.found[node.inputs[0]]
-            view = node.op.lower(source.view, **node.attrs) if node.op.lower else None
-            if view is not None:
-                constant = source.node.op.name == "literal"
-                return Operand(source.node, View.whole(node.shape) if constant else view)
-        return Operand(node, View.whole(node.shape))
 
     def computed(self, node: Node) -> bool:
         """Whether `node` has elements of its own to compute."""
@@ -88,22 +83,64 @@ class Resolver:
         return [self.found[source] for source in node.inputs]
 
 
+def moved(node: Node, found: dict[Node, Operand]) -> Operand:
+    """Views composed on the node they move; what no view expresses is computed."""
+    if node.op.kind in ("movement", "window"):
+        source = found[node.inputs[0]]
+        view = node.op.lower(source.view, **node.attrs) if node.op.lower else None
+        if view is not None:
+            constant = source.node.op.name == "literal"
+            return Operand(source.node, View.whole(node.shape) if constant else view)
+    return Operand(node, View.whole(node.shape))
+
+
+def view_of(node: Node) -> View:
+    """How the elements of `node` lie in the memory of the node that computes them."""
+    chain = [node]
+    while chain[-1].op.kind in ("movement", "window"):
+        chain.append(chain[-1].inputs[0])
+    found: dict[Node, Operand] = {}
+    for link in reversed(chain):
+        found[link] = moved(link, found)
+    return found[node].view
+
+
 def space_of(node: Node) -> Shape:
     """The indices a node's computation runs over."""
     before = node.inputs[0].shape if node.inputs else ()
-    if node.op.spread:
-        return tuple(before[axis] for axis in spread_of(node).order)
-    return before if node.op.kind == "reduction" or is_copy(node) else node.shape
+    spreads = spreads_of(node)
+    if len(spreads) == 1:
+        return put_from(node, spreads[0])
+    moved = is_copy(node) and not spreads
+    return before if moved or node.op.kind == "reduction" else node.shape
 
 
-def spread_of(node: Node) -> Spread:
-    """How a node puts its input into its output."""
-    return node.op.spread(node.inputs[0].shape, node.shape, **node.attrs)
+def spreads_of(node: Node) -> tuple[Spread, ...]:
+    """How a node puts its inputs into its output; none where it is no spread."""
+    if not node.op.spread:
+        return ()
+    made = node.op.spread(*[s.shape for s in node.inputs], node.shape, **node.attrs)
+    return (made,) if isinstance(made, Spread) else tuple(made)
+
+
+def put_from(node: Node, spread: Spread) -> Shape:
+    """The space of one spread: its input's extents, in order."""
+    return tuple(node.inputs[spread.source].shape[axis] for axis in spread.order)
 
 
 def is_copy(node: Node) -> bool:
-    """Elements moved one by one: a reshape that no strides express, a pad, an overlap-add."""
-    return node.op.kind in ("movement", "window")
+    """Elements moved one by one: a reshape that no strides express, a pad, a join, a scatter."""
+    return node.op.kind in ("movement", "window") or bool(node.op.spread)
+
+
+def named_by(node: Node, view: View | None = None) -> Named | None:
+    """Where a node finds or puts elements by ids; `view` is how its first input lies."""
+    if node.op.kind != "index":
+        return None
+    if node.op.spread:
+        return spreads_of(node)[0].named
+    first, *others = [source.shape for source in node.inputs]
+    return node.op.lower(view or View.whole(first), *others, **node.attrs)
 
 
 def is_native(node: Node, resolver: Resolver) -> bool:
@@ -112,6 +149,8 @@ def is_native(node: Node, resolver: Resolver) -> bool:
         return node.dtype.kind == "f"
     if node.op.kind == "random":
         return [s.shape for s in node.inputs] in ([(2,)], [(2,), ()])
+    if node.op.kind == "index":
+        return node.dtype.kind in "fiu" or not any(s.adds for s in spreads_of(node))
     return node.op.kind in LOOP_KINDS or is_copy(node)
 
 
@@ -131,6 +170,8 @@ def singles(graph: Graph, resolver: Resolver) -> dict[Node, Kernel]:
             kernel.product = node
         if node.op.kind == "reduction":
             kernel.reduced = node.attrs["axis"]
+        if node.op.kind == "running":
+            kernel.reduced = (node.attrs["axis"] % len(node.shape),)
         kernel.reads = {found[o.node] for o in resolver.operands(node) if o.node in found}
         found[node] = kernel
     return found
@@ -187,13 +228,14 @@ def union(first: Kernel, second: Kernel, resolver: Resolver) -> Kernel | None:
     members = set(order)
     for node in order:
         if node.op.kind != "reduction":
-            full = node.shape == kernel.space and not is_copy(node)
+            full = node.shape == kernel.space
             row = bool(kernel.reduced) and squeezed(node.shape) == kernel.rows
-            if not (full or row) or is_copy(node):
+            alone = is_copy(node) or node.op.kind == "running"
+            if alone or not (full or (row and node.op.kind != "index")):
                 return None
         for operand in resolver.operands(node):
             inside = operand.node in members
-            from_memory = node is product or node.op.kind == "random"
+            from_memory = node is product or node.op.kind in FROM_MEMORY
             if inside and (from_memory or not aligned(node, operand, kernel)):
                 return None
     if product and not all(fits_tile(node, product, resolver) for node in order):
@@ -216,16 +258,7 @@ def fits_tile(node: Node, product: Node, resolver: Resolver) -> bool:
 
 def detour(first: Kernel, second: Kernel) -> bool:
     """Whether `second` also depends on `first` through a third kernel."""
-    stack = [k for k in second.reads if k is not first]
-    seen: set[Kernel] = set()
-    while stack:
-        kernel = stack.pop()
-        if kernel is first:
-            return True
-        if kernel not in seen:
-            seen.add(kernel)
-            stack.extend(kernel.reads)
-    return False
+    return any(kernel.above & first.bits for kernel in second.reads if kernel is not first)
 
 
 def fuse(graph: Graph) -> tuple[list[Kernel], Resolver]:
@@ -236,7 +269,12 @@ def fuse(graph: Graph) -> tuple[list[Kernel], Resolver]:
     """
     resolver = Resolver(graph)
     owner = singles(graph, resolver)
-    kernels = list(dict.fromkeys(owner.values()))
+    readers: dict[Kernel, set[Kernel]] = {kernel: set() for kernel in owner.values()}
+    for i, kernel in enumerate(readers):
+        kernel.bits = 1 << i
+        for source in kernel.reads:
+            readers[source].add(kernel)
+            kernel.above |= source.bits | source.above
     for node in reversed(graph.order):
         if node not in owner:
             continue
@@ -247,15 +285,31 @@ def fuse(graph: Graph) -> tuple[list[Kernel], Resolver]:
             if second.product is node or detour(first, second):
                 continue
             merged = union(first, second, resolver)
-            if merged is None:
-                continue
-            kernels = [k for k in kernels if k is not first and k is not second] + [merged]
-            for kernel in kernels:
-                if first in kernel.reads or second in kernel.reads:
-                    kernel.reads = (kernel.reads - {first, second}) | {merged}
-            for member in merged.nodes:
-                owner[member] = merged
-    return in_order(kernels, {}, resolver), resolver
+            if merged is not None:
+                _replace(first, second, merged, readers)
+                for member in merged.nodes:
+                    owner[member] = merged
+    return in_order(list(readers), {}, resolver), resolver
+
+
+def _replace(
+    first: Kernel, second: Kernel, merged: Kernel, readers: dict[Kernel, set[Kernel]]
+) -> None:
+    """Put `merged` where two kernels were: in what reads them, and in who is read by whom."""
+    parts = {first, second}
+    readers[merged] = (readers.pop(first) | readers.pop(second)) - parts
+    for reader in readers[merged]:
+        reader.reads = (reader.reads - parts) | {merged}
+    for source in merged.reads:
+        readers[source] = (readers[source] - parts) | {merged}
+    merged.bits = first.bits | second.bits
+    merged.above = (first.above | second.above) & ~merged.bits
+    known, ahead = merged.bits | merged.above, [*readers[merged]]
+    while ahead:
+        kernel = ahead.pop()
+        if known & ~kernel.above:
+            kernel.above |= known
+            ahead.extend(readers[kernel])
 
 
 def in_order(
@@ -265,18 +319,25 @@ def in_order(
 
     An empty list says that no such order exists.
     """
-    place = resolver.places.__getitem__
-    left = sorted(kernels, key=lambda k: place(k.nodes[-1]))
-    done: set[Kernel] = set()
+    place = resolver.places
+    followers: dict[Kernel, list[Kernel]] = {kernel: [] for kernel in kernels}
+    missing: dict[Kernel, int] = {}
+    for kernel in kernels:
+        before = kernel.reads | after.get(kernel, set())
+        missing[kernel] = len(before)
+        for other in before:
+            followers[other].append(kernel)
+    ready = [(place[k.nodes[-1]], k) for k in kernels if not missing[k]]
+    heapify(ready)
     order = []
-    while left:
-        ready = next((k for k in left if k.reads | after.get(k, set()) <= done), None)
-        if ready is None:
-            return []
-        left.remove(ready)
-        done.add(ready)
-        order.append(ready)
-    return order
+    while ready:
+        _, kernel = heappop(ready)
+        order.append(kernel)
+        for follower in followers[kernel]:
+            missing[follower] -= 1
+            if not missing[follower]:
+                heappush(ready, (place[follower.nodes[-1]], follower))
+    return order if len(order) == len(kernels) else []
 
 
 class Sum(NamedTuple):

@@ -50,6 +50,10 @@ class Jitted:
             if name not in self.signature.parameters:
                 raise UnknownNameError("argument", name, self.signature.parameters)
         self.donate, self.static = frozenset(donate), frozenset(static)
+        kinds = {part.kind for part in self.signature.parameters.values()}
+        plain = kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD}
+        self.names = tuple(self.signature.parameters) if plain else ()
+        self.reading = Reading(fn)
         self.entries: dict[Any, Entry] = {}
         self.seen: set = set()
         update_wrapper(self, fn)
@@ -57,14 +61,14 @@ class Jitted:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if current() is not None:
             return self.fn(*args, **kwargs)
-        named = self.signature.bind(*args, **kwargs).arguments if self.named or kwargs else None
+        named = self._by_name(args, kwargs) if self.named or kwargs else None
         leaves, structure, fixed = self._open(args, named)
         shapes = tuple(
             (x.shape, x.dtype, _first(x, leaves)) if hasattr(x, "dtype") else _static(x)
             for x in leaves
         )
         key = (structure, shapes, fixed)
-        captured = _captured(self.fn)
+        captured = self.reading.now()
         entry = self.entries.get((key, captured))
         if entry is None:
             if key in self.seen:
@@ -76,6 +80,12 @@ class Jitted:
             entry = self.entries[key, captured] = self._record(leaves, structure, named)
             self.seen.add(key)
         return self._run(entry, leaves)
+
+    def _by_name(self, args: tuple, kwargs: dict) -> dict[str, Any]:
+        """The arguments by name; TypeError, as Python has it, when they do not fit."""
+        if not kwargs and len(args) == len(self.names):
+            return dict(zip(self.names, args, strict=True))
+        return self.signature.bind(*args, **kwargs).arguments
 
     @property
     def named(self) -> bool:
@@ -226,11 +236,40 @@ def _static(leaf: Any) -> Any:
     )
 
 
-def _captured(fn: Any) -> tuple:
-    """What `fn` reads from outside by name, in itself and in the functions it names: numbers and
-    strings, which its graph bakes in, and which tensors and arrays, whose numbers are read at
+class Reading:
+    """What a function reads from outside by name, in itself and in the functions it names: numbers
+    and strings, which its graph bakes in, and which tensors and arrays, whose numbers are read at
     each call."""
+
+    def __init__(self, fn: Any):
+        self.fn = fn
+        self.places: list[tuple[Any, str, Any]] = []  # where each value was found, and the value
+        self.found: tuple = ()
+        self.fresh = False
+
+    def now(self) -> tuple:
+        """A key of what would be read now; found anew only when some name means another object."""
+        if not self.fresh or any(_look(*place[:2]) is not place[2] for place in self.places):
+            self.places, self.found = _captured(self.fn)
+            self.fresh = True
+        return self.found
+
+
+MISSING = object()  # stands for what a name does not mean yet
+
+
+def _look(place: Any, name: str) -> Any:
+    if isinstance(place, dict):
+        return place.get(name, MISSING)
+    try:
+        return place.cell_contents
+    except ValueError:  # not bound yet
+        return MISSING
+
+
+def _captured(fn: Any) -> tuple[list, tuple]:
     found: list = []
+    places: list = []
     seen: set[int] = set()
     ahead = [fn]
     while ahead:
@@ -240,29 +279,22 @@ def _captured(fn: Any) -> tuple:
         if code is None or id(code) in seen or code.co_filename.startswith(PACKAGE):
             continue
         seen.add(id(code))
-        read = _outside(inner, code)
+        cells = zip(code.co_freevars, inner.__closure__ or (), strict=False)
+        read = [(cell, name) for name, cell in cells]
+        read += [(inner.__globals__, name) for name in _names(code)]
         if owner is not None and not isinstance(owner, type):
-            read += getattr(owner, "__dict__", {}).items()
-        for name, value in read:
+            own = getattr(owner, "__dict__", {})
+            read += [(own, name) for name in own]
+        for place, name in read:
+            value = _look(place, name)
+            places.append((place, name, value))
             if isinstance(value, bool | int | float | str):
                 found.append((name, _exact(value)))
             elif isinstance(value, Tensor | np.ndarray):
                 found.append((name, type(value), id(value)))
             elif isinstance(value, FunctionType):
                 ahead.append(value)
-    return tuple(found)
-
-
-def _outside(fn: Any, code: CodeType) -> list[tuple[str, Any]]:
-    """The closure's and the module's values that `fn` names."""
-    found = []
-    for name, cell in zip(code.co_freevars, fn.__closure__ or (), strict=False):
-        try:
-            found.append((name, cell.cell_contents))
-        except ValueError:  # not bound yet
-            continue
-    found += [(n, fn.__globals__[n]) for n in _names(code) if n in fn.__globals__]
-    return found
+    return places, tuple(found)
 
 
 @cache

@@ -2,7 +2,8 @@
 
 A kernel is written once, against `Builder`. `LlvmBuilder` turns the calls into LLVM text,
 `TextBuilder` into lines to read. Arithmetic: + - * / fma sqrt min max compare select round
-convert bitcast shift xor. Structure: loop, when, load, store. Read next: `llvm.py`.
+remainder convert bitcast shift xor. Structure: loop, when, load, gather, store.
+Read next: `llvm.py`.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class Builder(ABC):
         return [v if v.lanes == lanes else self.spread(v, lanes) for v in lifted]
 
     def binary(self, what: str, x: Value, z: Any) -> Value:
-        """x (add | sub | mul | div | xor) z."""
+        """x (add | sub | mul | div | rem | xor) z."""
         x, z = self.fitted(x, z)
         return self.emit(what, [x, z], x.dtype, x.lanes)
 
@@ -100,6 +101,10 @@ class Builder(ABC):
         """x * z + add with one rounding."""
         x, z, add = self.fitted(x, z, add)
         return self.emit("fma", [x, z, add], x.dtype, x.lanes)
+
+    def remainder(self, x: Value, z: Any) -> Value:
+        """What is left of x after as many whole z as fit, with the sign of x; exact."""
+        return self.binary("rem", x, z)
 
     def sqrt(self, x: Value) -> Value:
         """The square root."""
@@ -126,6 +131,14 @@ class Builder(ABC):
         parts = [v if v.lanes == lanes else self.spread(v, lanes) for v in (condition, x, z)]
         return self.emit("select", parts, x.dtype, lanes)
 
+    def unless_all(self, condition: Value, x: Value, other: Callable[[], Value]) -> Value:
+        """x if the condition holds in every lane, else `other()`: what is rare and slow."""
+        place = self.scratch(x.dtype, x.lanes)
+        self.store(place, x, x.lanes)
+        every = self.fold(condition, lambda k, a, b: k.select(a, b, a))
+        self.when(every ^ True, lambda: self.store(place, other(), x.lanes))
+        return self.load(place, 1, x.lanes, x.lanes)
+
     def max(self, x: Value, z: Any) -> Value:
         """The larger; NaN when either is."""
         x, z = self.fitted(x, z)
@@ -135,7 +148,10 @@ class Builder(ABC):
 
     def min(self, x: Value, z: Any) -> Value:
         """The smaller; NaN when either is."""
-        return -self.max(-x, -self.lift(z, x) if isinstance(z, Value) else -z)
+        x, z = self.fitted(x, z)
+        kept = self.select(self.emit("above", [z, x], "bool", x.lanes), x, z)
+        constant = z.constant is not None and z.constant == z.constant  # it is no NaN
+        return kept if constant else self.select(self.equal(z, z), kept, z)
 
     def shift_left(self, x: Value, by: int) -> Value:
         """The bits moved up."""
@@ -198,6 +214,10 @@ class Builder(ABC):
         """`lanes` elements `stride` apart, of which the first `active` are read."""
 
     @abstractmethod
+    def gather(self, pointer: Value, places: Value, active: int) -> Value:
+        """For each lane the element `places` (int64) on from `pointer`; the first `active`."""
+
+    @abstractmethod
     def store(self, pointer: Value, x: Value, active: int) -> None:
         """The first `active` lanes of `x` put at `pointer`."""
 
@@ -217,4 +237,4 @@ class Builder(ABC):
 
     @abstractmethod
     def whole(self, what: str, x: Value, z: Any) -> Value:
-        """Integer div, rem, min or less on int64 scalars."""
+        """Integer add, mul, div, rem, min, max or less on int64 scalars."""

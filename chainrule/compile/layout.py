@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from chainrule.compile.fuse import Resolver, side_by_side
-from chainrule.core.graph import Graph
+from chainrule.compile.fuse import side_by_side, view_of
 from chainrule.core.node import Node
 from chainrule.core.recording import Recording
 from chainrule.core.tensor import Tensor
@@ -105,7 +104,7 @@ def by_products(node: Node, tensor: Callable) -> Tensor | None:
     shared = [q for q in part.batch if _extents(node)[q] > 1]
     if columns > 1 or not shared or not part.summed or node.dtype.kind != "f":
         return None
-    views = [o.view for o in Resolver(Graph((), node.inputs)).operands(node)]
+    views = [view_of(source) for source in node.inputs]
     last = shared[-1]
     steps = [v.strides[own.index(last)] for own, v in zip(part[:2], views, strict=True)]
     if steps != [1, 1]:
@@ -188,7 +187,7 @@ def laid_out(node: Node, tensor: Callable) -> Tensor | None:
     part = letters(node.attrs["spec"])
     if part.out != part.batch + part.rows + part.columns or node.dtype.kind != "f":
         return None
-    view = Resolver(Graph((), node.inputs)).operands(node)[1].view
+    view = view_of(node.inputs[1])
     if side_by_side(part.b, view, part):
         return None
     order = part.batch + part.summed + part.columns

@@ -234,6 +234,25 @@ class LlvmBuilder(Builder):
         )
         return self.set(text, dtype, lanes)
 
+    def gather(self, pointer: Value, places: Value, active: int) -> Value:
+        dtype, lanes = pointer.element, places.lanes
+        kind = _in_memory(dtype)
+        text = f"getelementptr {kind}, ptr {pointer.name}, <{lanes} x i64> {places.name}"
+        where = self.set(text, "ptr", lanes)
+        vector = f"<{lanes} x {kind}>"
+        name = f"@llvm.masked.gather.v{lanes}{_suffix(kind)}.v{lanes}p0"
+        self.declared.add(
+            f"declare {vector} {name}(<{lanes} x ptr>, i32, <{lanes} x i1>, {vector})"
+        )
+        text = (
+            f"call {vector} {name}(<{lanes} x ptr> {where.name}, i32 {SIZES[dtype]}, "
+            f"<{lanes} x i1> {_mask(lanes, active)}, {vector} zeroinitializer)"
+        )
+        x = self.set(text, dtype, lanes)
+        if dtype == "bool":
+            x = self.set(f"icmp ne {vector} {x.name}, zeroinitializer", "bool", lanes)
+        return x
+
     def store(self, pointer: Value, x: Value, active: int) -> None:
         kind = _in_memory(x.dtype)
         if x.dtype == "bool":
@@ -297,8 +316,9 @@ class LlvmBuilder(Builder):
 
     def whole(self, what: str, x: Value, z: Any) -> Value:
         z = z if isinstance(z, Value) else self.constant(z, "int64")
-        if what == "min":
-            test = self.set(f"icmp slt i64 {x.name}, {z.name}", "bool")
+        if what in ("min", "max"):
+            sign = "slt" if what == "min" else "sgt"
+            test = self.set(f"icmp {sign} i64 {x.name}, {z.name}", "bool")
             return self.set(f"select i1 {test.name}, i64 {x.name}, i64 {z.name}", "int64")
         how = {"div": "udiv", "rem": "urem", "less": "icmp slt", "mul": "mul", "add": "add"}[what]
         return self.set(f"{how} i64 {x.name}, {z.name}", "bool" if what == "less" else "int64")
@@ -318,6 +338,8 @@ def _mnemonic(what: str, dtype: str) -> str:
         return "f" + what if floating else what
     if what == "div":
         return "fdiv" if floating else "udiv" if unsigned else "sdiv"
+    if what == "rem":
+        return "frem" if floating else "urem" if unsigned else "srem"
     if what == "shr":
         return "lshr" if unsigned else "ashr"
     if what in ("xor", "shl"):

@@ -15,40 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.compile.axes import Plan
-from chainrule.compile.fuse import Operand, is_copy, is_full, spread_of
+from chainrule.compile.fuse import Operand, is_copy, is_full
 from chainrule.compile.kernel import Builder, Value
 from chainrule.core.node import Node
 
 BLOCK = 64  # places whose results are summed one after another
 LONG = 4 * BLOCK  # from here on a walk is cut into blocks
-
-
-class Fill:
-    """Writes one value throughout a buffer: what a spread starts from."""
-
-    def __init__(self, k: Builder, buffer: str, node: Node):
-        self.k, self.buffer, self.node = k, buffer, node
-
-    def units(self) -> int:
-        """Blocks of lanes."""
-        return -(-self.node.size // self.k.lanes)
-
-    def emit(self, lo: Value, hi: Value) -> None:
-        """The function's body for blocks lo until hi."""
-        k = self.k
-        value = k.spread(k.constant(spread_of(self.node).fill, self.node.dtype.name), k.lanes)
-        start = k.pointer(self.buffer, 0)
-        whole, rest = divmod(self.node.size, k.lanes)
-
-        def body(block: Any) -> None:
-            k.store(k.advance(start, block, k.lanes), value, k.lanes)
-
-        if whole:
-            k.loop(lo, k.whole("min", hi, whole), 1, [], body)
-        if rest:
-            last = k.advance(start, whole * k.lanes, 1)
-            inside = k.whole("less", k.constant(whole, "int64"), hi)
-            k.when(inside, lambda: k.store(last, value, rest))
 
 
 class Walk(NamedTuple):
@@ -68,14 +40,23 @@ class Emitter:
         self.lane_reduced = plan.axes[-1].reduced
         self.kept = [i for i, a in enumerate(plan.axes) if not a.reduced]
         self.inner = [i for i, a in enumerate(plan.axes) if a.reduced]
+        self.shared = self.kept[0] if self.kept else -1
+        if plan.named:  # a place is added to by one thread, in the order of the ids
+            store = next(iter(plan.stores.values()))
+            own = [i for i in self.kept if plan.axes[i].steps[store]]
+            self.shared = own[0] if own else -1
         self.rows: dict[Node, Value] = {}
 
     def units(self) -> int:
         """How many pieces of work threads may share out."""
-        if not self.kept or self.plan.meets:
+        if self.shared < 0 or self.plan.meets:
             return 1
-        axis = self.plan.axes[self.kept[0]]
-        return -(-axis.extent // self.k.lanes) if self.kept == [self.lane] else axis.extent
+        return self.pieces(self.shared)
+
+    def pieces(self, axis: int) -> int:
+        """Steps of the loop over a kept axis: of the last one, blocks of lanes."""
+        extent = self.plan.axes[axis].extent
+        return -(-extent // self.k.lanes) if axis == self.lane else extent
 
     def emit(self, lo: Value, hi: Value) -> None:
         """The function's body for units lo until hi."""
@@ -87,11 +68,10 @@ class Emitter:
         if not self.kept:
             k.when(k.whole("less", lo, hi), lambda: self.row(pointers, 1, 1))
             return
-        if plan.meets:
-            extent = plan.axes[self.kept[0]].extent
-            k.when(k.whole("less", lo, hi), lambda: self.walk(pointers, self.kept, 0, extent))
+        if plan.meets or self.shared < 0:
+            k.when(k.whole("less", lo, hi), lambda: self.walk(pointers, self.kept, None))
             return
-        self.walk(pointers, self.kept, lo, hi)
+        self.walk(pointers, self.kept, (lo, hi))
 
     def move(self, pointers: list[Value], axis: int, index: Any) -> list[Value]:
         """Every access, `index` further along an axis."""
@@ -108,9 +88,11 @@ class Emitter:
                 moved.append(self.k.whole("add", pointer, self.k.whole("mul", at, step)))
         return moved
 
-    def walk(self, pointers: list[Value], axes: list[int], lo: Any, hi: Any) -> None:
-        """Loops over the kept axes; lanes along the last one where it is not reduced."""
+    def walk(self, pointers: list[Value], axes: list[int], share: tuple | None) -> None:
+        """Loops over the kept axes, the shared one from `share[0]` until `share[1]`; lanes along
+        the last one where it is not reduced."""
         k, axis = self.k, axes[0]
+        lo, hi = share if share and axis == self.shared else (0, self.pieces(axis))
         if axis == self.lane:
             self.blocks(pointers, lo, hi)
             return
@@ -120,9 +102,7 @@ class Emitter:
             if len(axes) == 1:
                 self.row(moved, 1, 1)
             else:
-                following = self.plan.axes[axes[1]].extent
-                last = -(-following // k.lanes) if axes[1] == self.lane else following
-                self.walk(moved, axes[1:], 0, last)
+                self.walk(moved, axes[1:], share)
 
         k.loop(lo, hi, 1, [], body)
 
@@ -290,10 +270,33 @@ class Emitter:
             local[node] = self.compute(node, pointers, lanes, active, local, local)
         for node, access in self.plan.stores.items():
             value = self.spread(local[node], lanes)
+            step = self.plan.axes[self.lane].steps[access]
+            pointer, which = self.place(pointers, access, lanes, active)
+            assert which is None, "ids along the lanes of a store"
             if self.plan.adds:
-                step = self.plan.axes[self.lane].steps[access]
-                value = self.k.load(pointers[access], step, lanes, active) + value
-            self.store(pointers[access], value, self.plan.axes[self.lane].steps[access], active)
+                value = self.k.load(pointer, step, lanes, active) + value
+            self.store(pointer, value, step, active)
+
+    def place(
+        self, pointers: list[Value], position: int, lanes: int, active: int
+    ) -> tuple[Value, Value | None]:
+        """Where an access points here, the place that an id names counted in; where each lane
+        has an id of its own, how many elements on from there each of them is."""
+        named = self.plan.accesses[position].named
+        if named is None:
+            return pointers[position], None
+        ids, step = named
+        at = self.k.convert(self.read(pointers, ids, lanes, active), "int64")
+        if at.lanes > 1:
+            return pointers[position], at * step
+        return self.k.advance(pointers[position], at, step), None
+
+    def read(self, pointers: list[Value], position: int, lanes: int, active: int) -> Value:
+        """The elements of an access here."""
+        pointer, which = self.place(pointers, position, lanes, active)
+        if which is not None:
+            return self.k.gather(pointer, which, active)
+        return self.k.load(pointer, self.plan.axes[self.lane].steps[position], lanes, active)
 
     def store(self, pointer: Value, value: Value, step: int, active: int) -> None:
         """Lanes stored side by side, or one by one where they stand `step` apart."""
@@ -348,8 +351,7 @@ class Emitter:
         key = (node, operand)
         position = self.plan.loads[key]
         if position not in local:
-            step = self.plan.axes[self.lane].steps[position]
-            local[position] = k.load(pointers[position], step, lanes, active)
+            local[position] = self.read(pointers, position, lanes, active)
         return local[position]
 
     def compute(
@@ -362,9 +364,9 @@ class Emitter:
             rows[o.node]
             if o.node in rows
             else self.operand(node, o, pointers, lanes, active, local)
-            for o in self.plan.resolver.operands(node)
+            for o in self.plan.sources(node)
         ]
-        if is_copy(node):
+        if is_copy(node) or node.op.kind == "index":
             return values[0]
         return node.op.body(self.k, *values, **node.attrs)
 

@@ -13,16 +13,19 @@ from typing import Any
 import numpy as np
 
 from chainrule.compile.axes import Plan
-from chainrule.compile.fuse import Kernel, Sum, sums_of
+from chainrule.compile.fuse import Kernel, Sum, named_by, put_from, spreads_of, sums_of
+from chainrule.compile.gather import Check, Fill, Joined, Running
 from chainrule.compile.kernel import Builder, Value
 from chainrule.compile.llvm import ATTRIBUTES, LlvmBuilder
-from chainrule.compile.loops import Emitter, Fill
+from chainrule.compile.loops import Emitter
 from chainrule.compile.product import ProductEmitter
 from chainrule.compile.runtime import SHARE, machine, unique
 from chainrule.compile.text import TextBuilder
 from chainrule.compile.threads import LINE
 from chainrule.core.node import Node
+from chainrule.core.view import Spread, View
 
+FAULT_SLOT = 1  # of the table: where a check reports ids that lie outside
 SMALL = 20_000  # element operations below which a kernel stays on one thread
 
 
@@ -34,7 +37,6 @@ class Segment:
     node: Node | None = None
     text: str = ""
     name: str = ""
-    address: int = 0
     threads: int = 1
     counters: int = 0  # how many pieces of work the threads share out, one after the other
 
@@ -45,7 +47,7 @@ class Segment:
         parts = []
         for kernel in self.kernels:
             parts.append(_title(kernel, program))
-            for phase in range(phases(kernel)):
+            for phase in range(phases(kernel, program)):
                 k = TextBuilder(lanes_of(kernel), program.slots)
                 work = emitter(k, kernel, program, phase)
                 work.emit(k.constant(0, "int64"), k.constant(work.units(), "int64"))
@@ -74,19 +76,43 @@ def summed(kernel: Kernel, program: Any) -> tuple[Sum, ...]:
     return sums_of(kernel.product, a.view, b.view)  # type: ignore[arg-type]
 
 
-def phases(kernel: Kernel) -> int:
-    """How many functions a kernel is: a spread fills its output first."""
-    return 2 if kernel.nodes[0].op.spread else 1
+def phases(kernel: Kernel, program: Any) -> int:
+    """How many functions a kernel is: ids are checked, and a spread fills its output, first."""
+    return len(program.checks.get(kernel, ())) + _starts(kernel, program) + 1
+
+
+def _starts(kernel: Kernel, program: Any) -> bool:
+    """Whether an output is filled, or copied from what lies under it, before a spread."""
+    node = kernel.nodes[0]
+    first = spreads_of(node)[:1]
+    copied = [s for s in first if s.over is not None and node not in program.inplace]
+    return bool(copied) or any(s.fill is not None for s in first)
 
 
 def emitter(
     k: Builder, kernel: Kernel, program: Any, phase: int
-) -> Emitter | ProductEmitter | Fill:
+) -> Emitter | ProductEmitter | Fill | Check | Joined:
     """What writes this kernel's function number `phase`."""
+    checks = program.checks.get(kernel, ())
+    if phase < len(checks):
+        return Check(k, checks[phase], program.names[checks[phase].operand.node])
     stored = {n: program.names[n] for n in program.stored.get(kernel, ())}
-    if phase == 0 and phases(kernel) == 2:
-        return Fill(k, *stored.values(), *stored)
-    plan = Plan(kernel, program.resolver, stored, program.names.__getitem__)
+    node, about = kernel.nodes[0], (program.resolver, stored, program.names.__getitem__)
+    spreads = spreads_of(node)
+    if phase == len(checks) and _starts(kernel, program):
+        if spreads[0].over is None:
+            return Fill(k, *stored.values(), *stored)
+        whole = View.whole(node.shape)
+        spreads = (Spread(tuple(range(len(node.shape))), whole, None, source=spreads[0].over),)
+    elif _one_by_one(kernel):
+        k.lanes = 1
+    if spreads:
+        spaces = [(s, Kernel([node], put_from(node, s))) for s in spreads]
+        parts = [Emitter(k, Plan(part, *about, spread)) for spread, part in spaces]
+        return Joined(k, parts) if len(parts) > 1 else parts[0]
+    plan = Plan(kernel, *about)
+    if node.op.kind == "running":
+        return Running(k, plan)
     if kernel.product is None:
         return Emitter(k, plan)
     made = machine()
@@ -94,9 +120,22 @@ def emitter(
     return ProductEmitter(k, plan, summed(kernel, program), registers)
 
 
+def _one_by_one(kernel: Kernel) -> bool:
+    """Whether neighbours along the last axis need each other's results: totals carried along it,
+    elements added where ids say, which may be the same place."""
+    node, last = kernel.nodes[0], -1
+    if node.op.kind == "running":
+        last = kernel.reduced[0]
+    elif node.op.spread and (named := named_by(node)) and named.axes:
+        last = named.axes[-1]
+    return last >= 0 and math.prod(kernel.space[last + 1 :]) == 1
+
+
 def work_of(kernel: Kernel, program: Any) -> int:
     """A rough count of element operations, to decide whether threads are worth waking."""
     elements = int(np.prod(kernel.space, dtype=np.int64))
+    if kernel.nodes[0].op.spread:
+        elements = max(elements, kernel.nodes[0].size)
     if kernel.product is not None:
         return elements * max(1, math.prod(s.extent for s in summed(kernel, program)) // 16)
     costly = ("exp", "log", "tanh", "sigmoid", "power", "random_bits")
@@ -124,6 +163,7 @@ def _write(segment: Segment, program: Any) -> None:
     calls: list[str] = []
     declared: set[str] = set()
     alone: list[str] = []  # calls of kernels too small to share, up to the next that is shared
+    checked: list[int] = []  # checks among them
 
     def share(function: str, units: int, title: str) -> None:
         stamps = program.stopwatch and program.stopwatch.stamps(title)
@@ -137,8 +177,10 @@ def _write(segment: Segment, program: Any) -> None:
             functions.append(TOGETHER.format(name=name, body=body))
             share(name, 1, title)
             alone.clear()
+            calls.extend(line for i in checked for line in _gate(i))
+            checked.clear()
 
-    work_list = [(kernel, phase) for kernel in segment.kernels for phase in range(phases(kernel))]
+    work_list = [(k, phase) for k in segment.kernels for phase in range(phases(k, program))]
     before = ""
     for i, (kernel, phase) in enumerate(work_list):
         k = LlvmBuilder(lanes_of(kernel), program.slots)
@@ -147,17 +189,24 @@ def _write(segment: Segment, program: Any) -> None:
         functions.append(k.function(f"k{i}"))
         declared |= k.declared
         units, title = work.units(), _title(kernel, program)
-        if units > 1 and work_of(kernel, program) > SMALL:
+        check = isinstance(work, Check)
+        cost = work.elements if isinstance(work, Check) else work_of(kernel, program)
+        if units > 1 and cost > SMALL:
             close(before)
             share(f"k{i}", units, title)
+            calls.extend(_gate(i) if check else [])
             segment.threads = max(segment.threads, units)
         else:
             alone.append(f"  call void @k{i}(ptr %table, i64 0, i64 {units})")
+            alone.extend(_gate(i) if check else [])
+            checked.extend([i] * check)
             before = title if program.stopwatch and len(alone) == 1 else f"{before}; {title}"
     close(before)
-    declared |= {"declare i64 @llvm.readcyclecounter()"} if program.stopwatch else set()
     body = STEP.format(body="\n".join(calls))
-    text = "\n".join([*functions, body, *sorted(declared), SHARE, ATTRIBUTES])
+    made = machine()
+    assert made is not None
+    parts = [*functions, body, *sorted(declared), SHARE, made.system.text, ATTRIBUTES]
+    text = "\n".join(parts)
     segment.name = unique(text)
     segment.text = text.replace("@cr_step", f"@{segment.name}")
 
@@ -172,6 +221,18 @@ def _share(function: str, units: int, place: int) -> list[str]:
     ]
 
 
+def _gate(at: int) -> list[str]:
+    """The end of the function, once a check has found ids outside."""
+    return [
+        f"  %word{at} = getelementptr ptr, ptr %table, i64 {FAULT_SLOT}",
+        f"  %fault{at} = load ptr, ptr %word{at}",
+        f"  %found{at} = load volatile i64, ptr %fault{at}",
+        f"  %whole{at} = icmp eq i64 %found{at}, 0",
+        f"  br i1 %whole{at}, label %go{at}, label %out",
+        f"go{at}:",
+    ]
+
+
 def _stamped(calls: list[str], stamps: tuple[int, int] | None) -> list[str]:
     """The calls between two readings of the clock, which the first thread writes."""
     if stamps is None:
@@ -180,7 +241,7 @@ def _stamped(calls: list[str], stamps: tuple[int, int] | None) -> list[str]:
         [
             f"  br i1 %first, label %stamp{at}, label %stamped{at}",
             f"stamp{at}:",
-            f"  %clock{at} = call i64 @llvm.readcyclecounter()",
+            f"  %clock{at} = call i64 @cr_clock()",
             f"  store volatile i64 %clock{at}, ptr inttoptr (i64 {address} to ptr)",
             f"  br label %stamped{at}",
             f"stamped{at}:",
@@ -193,6 +254,8 @@ def _stamped(calls: list[str], stamps: tuple[int, int] | None) -> list[str]:
 TOGETHER = """
 define internal void @{name}(ptr %table, i64 %lo, i64 %hi) #0 {{
 {body}
+  br label %out
+out:
   ret void
 }}
 """
@@ -200,17 +263,13 @@ define internal void @{name}(ptr %table, i64 %lo, i64 %hi) #0 {{
 STEP = """
 define void @cr_step(ptr %table, ptr %counters, i64 %tid, i64 %n) #0 {{
 entry:
-  %old = alloca i32
-  %new = alloca i32
-  call void @llvm.x86.sse.stmxcsr(ptr %old)
-  %bits = load i32, ptr %old
-  %flush = or i32 %bits, 32832
-  store i32 %flush, ptr %new
-  call void @llvm.x86.sse.ldmxcsr(ptr %new)
+  %old = call i64 @cr_flush()
   %lines = add i64 %n, 1
   %first = icmp eq i64 %tid, 0
 {body}
-  call void @llvm.x86.sse.ldmxcsr(ptr %old)
+  br label %out
+out:
+  call void @cr_restore(i64 %old)
   ret void
 }}
 """

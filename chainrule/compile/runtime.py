@@ -1,19 +1,23 @@
 """Machine code from LLVM text, kept on disk; and the text of how threads share work.
 
-Objects are keyed by their text, the CPU and the versions. `CHAINRULE_CPU` names a lesser CPU,
-`CHAINRULE_CACHE` the folder. Read next: `threads.py`.
+An object is named by its text, the CPU and LLVM's version. `CHAINRULE_CPU` names a lesser CPU.
+Read next: `platforms.py`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import platform
+import sys
 import threading
+import warnings
 from functools import cache
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
+from chainrule.compile.cache import fetch, keep, key_of
+from chainrule.compile.platforms import MACHINES, Machine
+from chainrule.core.errors import ArgumentError
 
 _lock = threading.Lock()
 
@@ -81,7 +85,7 @@ wait:
   %long = icmp sgt i32 %i, 2000
   br i1 %long, label %yield, label %pause
 pause:
-  call void @llvm.x86.sse2.pause()
+  call void @cr_pause()
   br label %again
 yield:
   %ignored = call i32 @sched_yield()
@@ -92,44 +96,54 @@ again:
 out:
   ret void
 }
-declare i32 @sched_yield()
-declare void @llvm.x86.sse2.pause()
-declare void @llvm.x86.sse.stmxcsr(ptr)
-declare void @llvm.x86.sse.ldmxcsr(ptr)
 """
-
-
-class Machine(NamedTuple):
-    """What code is made for."""
-
-    cpu: str
-    features: str
-    vector: int  # bytes
-    registers: int
 
 
 @cache
 def machine() -> Machine | None:
-    """This machine's vectors; None where native code is not made (the NumPy executor runs)."""
-    import platform
-    import sys
+    """The processor that code is made for; None where none is made and NumPy computes instead.
 
+    `CHAINRULE_CPU` names a lesser one of `MACHINES`; ArgumentError where this one is none such.
+    """
     if os.environ.get("CHAINRULE_EXECUTOR") == "numpy":
-        return None
-    if platform.machine() != "x86_64" or sys.platform != "linux":
         return None
     try:
         import llvmlite.binding as llvm
     except ImportError:
+        _tell("llvmlite cannot be imported")
+        return None
+    found = llvm.get_host_cpu_features()
+    here = [
+        made
+        for made in MACHINES
+        if (sys.platform, platform.machine()) == ("linux", made.system.processor)
+        and all(found.get(feature) for feature in made.needs)
+    ]
+    if not here:
+        _tell(f"none is made for {llvm.get_host_cpu_name()} with {platform.system()}")
         return None
     wanted = os.environ.get("CHAINRULE_CPU")
-    features = llvm.get_host_cpu_features()
-    if not features.get("fma") or not features.get("avx2"):
-        return None
-    wide = features.get("avx512f", False) and not wanted
-    text = "" if wanted else features.flatten()
-    cpu = wanted or llvm.get_host_cpu_name()
-    return Machine(cpu, text, 64 if wide else 32, 32 if wide else 16)
+    if not wanted:
+        return here[0]._replace(cpu=llvm.get_host_cpu_name(), features=found.flatten())
+    for made in here:
+        if made.cpu == wanted:
+            return made
+    names = ", ".join(made.cpu for made in here)
+    raise ArgumentError(f"CHAINRULE_CPU may be {names} on this machine, got {wanted!r}")
+
+
+def _tell(why: str) -> None:
+    warnings.warn(f"no native code, so NumPy computes everything: {why}", stacklevel=3)
+
+
+def assembler(made: Machine) -> Any:
+    """LLVM's target machine for a processor, which need not be the one at hand."""
+    import llvmlite.binding as llvm
+
+    triple = f"{made.system.processor}-unknown-linux-gnu"
+    return llvm.Target.from_triple(triple).create_target_machine(
+        cpu=made.cpu, features=made.features, opt=2, reloc="pic", codemodel="default"
+    )
 
 
 @cache
@@ -140,52 +154,69 @@ def _target() -> Any:
     llvm.initialize_native_asmprinter()
     made = machine()
     assert made is not None
-    target = llvm.Target.from_default_triple().create_target_machine(
-        cpu=made.cpu, features=made.features, opt=2, reloc="pic", codemodel="default"
-    )
+    target = assembler(made)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target)
     engine.finalize_object()  # the empty base module, or later objects do not resolve
     return llvm, target, engine
 
 
-def cache_folder() -> Path:
-    """Where objects are kept."""
-    given = os.environ.get("CHAINRULE_CACHE")
-    return Path(given) if given else Path.home() / ".cache" / "chainrule" / "objects"
+@cache
+def target_name() -> str:
+    """What compiled code depends on besides its text."""
+    llvm, _, _ = _target()
+    return f"{machine()} LLVM {llvm.llvm_version_info}"
 
 
-def _object(text: str) -> bytes:
-    """The object of `text`, from disk when its name and checksum are right there."""
-    llvm, target, _ = _target()
-    about = f"{machine()}{llvm.llvm_version_info}{np.__version__}{text}"
-    path = cache_folder() / (hashlib.sha256(about.encode()).hexdigest()[:40] + ".o")
-    try:
-        stored = path.read_bytes()
-        if hashlib.sha256(stored[32:]).digest() == stored[:32]:
-            return stored[32:]
-    except OSError:
-        pass
-    module = llvm.parse_assembly(text)
-    made = target.emit_object(module)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
-        partial.write_bytes(hashlib.sha256(made).digest() + made)
-        os.replace(partial, path)
-    except OSError:
-        pass  # a folder that cannot be written costs time, not correctness
-    return made
+_loaded: set[str] = set()  # keys of objects
+
+
+def build(text: str) -> str:
+    """Compile and load an LLVM module, unless it is there already; the key of its object."""
+    with _lock:
+        llvm, target, _ = _target()
+        key = key_of(target_name(), text)
+        if not _recalled(key):
+            code = target.emit_object(llvm.parse_assembly(text))
+            keep(f"{key}.o", code)
+            _add(key, code)
+    return key
+
+
+def recall(key: str) -> bool:
+    """Whether the object named `key` is loaded now: it was, or is on disk."""
+    with _lock:
+        return _recalled(key)
+
+
+def _recalled(key: str) -> bool:
+    if key not in _loaded:
+        code = fetch(f"{key}.o")
+        if code is None:
+            return False
+        _add(key, code)
+    return True
+
+
+def _add(key: str, code: bytes) -> None:
+    llvm, _, engine = _target()
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    _loaded.add(key)
+
+
+def address(name: str) -> int:
+    """Where function `name` of a loaded object is."""
+    with _lock:
+        _, _, engine = _target()
+        found = engine.get_function_address(name)
+    assert found, name
+    return found
 
 
 def load(text: str, name: str) -> int:
     """The address of function `name` of an LLVM module; it stays loaded."""
-    with _lock:
-        llvm, _, engine = _target()
-        engine.add_object_file(llvm.ObjectFileRef.from_data(_object(text)))
-        engine.finalize_object()
-        address = engine.get_function_address(name)
-    assert address, name
-    return address
+    build(text)
+    return address(name)
 
 
 def unique(text: str) -> str:

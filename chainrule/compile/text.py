@@ -11,7 +11,7 @@ from chainrule.compile.kernel import Builder, Number, Value
 class TextBuilder(Builder):
     """A kernel as lines to read: names, loops by indentation, one instruction a line."""
 
-    SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "xor": "^", "less": "<"}
+    SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "rem": "%", "xor": "^", "less": "<"}
 
     depth = 1
 
@@ -65,6 +65,11 @@ class TextBuilder(Builder):
         extra += [f"first {active}"] * (active < lanes)
         wide = lanes if stride else 1
         return self.named(f"load({', '.join([pointer.name, *extra])})", pointer.element, wide)
+
+    def gather(self, pointer: Value, places: Value, active: int) -> Value:
+        extra = [f"first {active}"] * (active < places.lanes)
+        text = f"gather({', '.join([pointer.name, places.name, *extra])})"
+        return self.named(text, pointer.element, places.lanes)
 
     def store(self, pointer: Value, x: Value, active: int) -> None:
         extra = f", first {active}" if active < x.lanes else ""

@@ -12,11 +12,12 @@ import ctypes
 import os
 import threading
 import time
+from collections import deque
 
 import numpy as np
 
 from chainrule.compile.llvm import ATTRIBUTES
-from chainrule.compile.runtime import SHARE, load
+from chainrule.compile.runtime import load, machine
 from chainrule.core.errors import ArgumentError
 
 # The words of a pool, i32, a cache line each: 0 job, 16 stop, 32 workers asleep, 48 the blocks'
@@ -25,17 +26,16 @@ from chainrule.core.errors import ArgumentError
 #
 # A job's block is its function and table, then the counters of its kernels. A thread that comes
 # late, or was not scheduled for a while, finds all work of its job taken and passes through, so
-# nobody waits for it; its block is used again only when it has left.
+# nobody waits for it; its block is used again only when it has left. Before blocks move to other
+# memory a job of no threads is posted: who comes late then finds that, and reads no block.
 LINE = 64  # bytes of a cache line
 BLOCKS = 8
 HEAD = 64  # bytes before a block's counters
 MOST = 255  # threads that the job word can count
 
 WORKER = (
-    SHARE
-    + ATTRIBUTES
+    ATTRIBUTES
     + """
-declare i64 @syscall(i64, ...)
 declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
 
 define internal ptr @cr_block(ptr %sync, i32 %job) #0 {
@@ -71,11 +71,11 @@ wait:
   %long = icmp sgt i32 %i, 2000
   br i1 %long, label %sleep, label %pause
 pause:
-  call void @llvm.x86.sse2.pause()
+  call void @cr_pause()
   br label %again
 sleep:
   %s1 = atomicrmw add ptr %asleep, i32 1 seq_cst
-  %r = call i64 (i64, ...) @syscall(i64 202, ptr %sync, i64 128, i32 %last, ptr null)
+  call void @cr_futex(ptr %sync, i64 128, i32 %last)
   %s2 = atomicrmw sub ptr %asleep, i32 1 seq_cst
   br label %again
 again:
@@ -160,7 +160,7 @@ ready:
   %wanted = icmp ne i32 %sleepers, 0
   br i1 %wanted, label %futex, label %run
 futex:
-  %r = call i64 (i64, ...) @syscall(i64 202, ptr %sync, i64 129, i32 2147483647)
+  call void @cr_futex(ptr %sync, i64 129, i32 2147483647)
   br label %run
 run:
   %counters = getelementptr i8, ptr %block, i64 64
@@ -168,12 +168,73 @@ run:
   ret void
 }
 
+define void @cr_renew(ptr %sync) #0 {
+entry:
+  %old = load i32, ptr %sync
+  %number = and i32 %old, -256
+  %fresh = add i32 %number, 256
+  %posted = atomicrmw xchg ptr %sync, i32 %fresh seq_cst
+  ret void
+}
+
+define void @cr_loop(ptr %frame, ptr %counters, i64 %tid, i64 %n) #0 {
+entry:
+  %timesp = getelementptr i64, ptr %frame, i64 1
+  %linesp = getelementptr i64, ptr %frame, i64 2
+  %sizep = getelementptr i64, ptr %frame, i64 3
+  %tablep = getelementptr ptr, ptr %frame, i64 4
+  %stepsp = getelementptr ptr, ptr %frame, i64 5
+  %flipsp = getelementptr ptr, ptr %frame, i64 6
+  %fn = load ptr, ptr %frame
+  %times = load i64, ptr %timesp
+  %lines = load i64, ptr %linesp
+  %size = load i64, ptr %sizep
+  %table = load ptr, ptr %tablep
+  %steps = load ptr, ptr %stepsp
+  %flips = load ptr, ptr %flipsp
+  %own = alloca i64, i64 %size, align 64
+  %bytes = shl i64 %size, 3
+  call void @llvm.memcpy.p0.p0.i64(ptr %own, ptr %table, i64 %bytes, i1 false)
+  br label %time
+time:
+  %t = phi i64 [ 0, %entry ], [ %t1, %moved ]
+  %more = icmp slt i64 %t, %times
+  br i1 %more, label %run, label %out
+run:
+  %at = mul i64 %t, %lines
+  %here = getelementptr i8, ptr %counters, i64 %at
+  call void %fn(ptr %own, ptr %here, i64 %tid, i64 %n)
+  br label %move
+move:
+  %j = phi i64 [ 0, %run ], [ %j1, %entries ]
+  %left = icmp slt i64 %j, %size
+  br i1 %left, label %entries, label %moved
+entries:
+  %p = getelementptr i64, ptr %own, i64 %j
+  %sp = getelementptr i64, ptr %steps, i64 %j
+  %fp = getelementptr i64, ptr %flips, i64 %j
+  %x = load i64, ptr %p
+  %s = load i64, ptr %sp
+  %f = load i64, ptr %fp
+  %y = add i64 %x, %s
+  %z = xor i64 %y, %f
+  store i64 %z, ptr %p
+  %j1 = add i64 %j, 1
+  br label %move
+moved:
+  %t1 = add i64 %t, 1
+  br label %time
+out:
+  ret void
+}
+declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
+
 define void @cr_stop(ptr %sync) #0 {
 entry:
   %stop = getelementptr i32, ptr %sync, i64 16
   store atomic i32 1, ptr %stop release, align 4
   %old = atomicrmw add ptr %sync, i32 256 seq_cst
-  %r = call i64 (i64, ...) @syscall(i64 202, ptr %sync, i64 129, i32 2147483647)
+  call void @cr_futex(ptr %sync, i64 129, i32 2147483647)
   ret void
 }
 """
@@ -209,13 +270,20 @@ class Pool:
     def __init__(self, count: int):
         self.count = min(count, MOST)
         self.words, self.sync = _lines(4 + self.count)
-        self.block = 0
-        self.reserve(64 * LINE)
-        address = {name: load(WORKER, name) for name in ("cr_worker", "cr_call", "cr_stop")}
+        names = ("cr_worker", "cr_call", "cr_loop", "cr_renew", "cr_stop")
+        made = machine()
+        assert made is not None
+        text = WORKER + made.system.text
+        address = {name: load(text, name) for name in names}
         worker = ctypes.CFUNCTYPE(None, _void_p, _i64, ctypes.c_int32)(address["cr_worker"])
         numbers = (_i64, _i64, _i64)
         self.call = ctypes.CFUNCTYPE(None, _void_p, _void_p, _void_p, *numbers)(address["cr_call"])
+        self.renew = ctypes.CFUNCTYPE(None, _void_p)(address["cr_renew"])
+        self.loop = address["cr_loop"]  # a step function: many times of another, see `repeat.py`
+        self.kept: deque = deque(maxlen=BLOCKS + 1)
         self.stop_call = ctypes.CFUNCTYPE(None, _void_p)(address["cr_stop"])
+        self.block = 0
+        self.reserve(64 * LINE)
         self.workers = [
             threading.Thread(
                 target=worker, args=(self.sync, tid, 0), daemon=True, name=f"chainrule-{tid}"
@@ -229,18 +297,28 @@ class Pool:
         """Room for `size` bytes of counters in every block."""
         if size + HEAD <= self.block:
             return
-        inside = self.words[64:]
-        while inside[::16].any():  # a late thread may still read its block
-            time.sleep(1e-4)
+        self.drain()
         self.block = size + HEAD
         self.memory, address = _lines(BLOCKS * self.block // LINE)
         self.words[48:52].view(np.int64)[:] = address, self.block
 
-    def run(self, function: int, table: int, threads: int, counters: int) -> None:
+    def drain(self) -> None:
+        """Wait until no late thread is inside of the last job, and let none come."""
+        self.renew(self.sync)
+        inside = self.words[64:]
+        while inside[::16].any():
+            time.sleep(1e-4)
+
+    def run(
+        self, function: int, table: int, threads: int, counters: int, kept: object = None
+    ) -> None:
         """Run a step function on `threads` threads, this one among them.
 
-        `counters` are the bytes of its counters; `reserve` made room for them.
+        `counters` are the bytes of its counters; `reserve` made room for them. What a late thread
+        would still read beside them is `kept` until none can be left.
         """
+        if threads > 1:  # else no block is taken, and who is late in one may still be
+            self.kept.append(kept)
         self.call(self.sync, function, table, threads, len(self.workers), counters + HEAD)
 
     def stop(self) -> None:
@@ -271,11 +349,9 @@ def pool() -> Pool:
 
 
 def _at_exit() -> None:
-    global _pool
-    if _pool is not None:
+    if _pool is not None:  # it stays: whoever still runs does all the work itself
         with lock:
             _pool.stop()
-            _pool = None
 
 
 def _in_child() -> None:

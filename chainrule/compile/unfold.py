@@ -1,4 +1,4 @@
-"""Before fusion: checkpoints are written out, bundles hold only what is read.
+"""Before fusion: checkpoints are written out, loops and choices hold only what is read of them.
 
 After this a control node is a loop or a real choice. Its bodies are programs of their own, run
 between native segments. Read next: `layout.py`.
@@ -6,15 +6,13 @@ between native segments. Read next: `layout.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
+from chainrule.compile.hoist import scanned
 from chainrule.core.graph import Graph
 from chainrule.core.node import Node
 from chainrule.core.recording import Recording
 from chainrule.core.tensor import Tensor
 from chainrule.grad.branches import Branches, choose_op
-from chainrule.grad.control import blank_input, copy_nodes, part_op
+from chainrule.grad.control import blank_input, copy_nodes, part, part_op
 from chainrule.grad.scan import Loop, scan_op
 from chainrule.ops.move import after
 
@@ -43,7 +41,7 @@ class _Unfolding:
 
     def __init__(self, graph: Graph, recording: Recording, found: dict[Node, Tensor]):
         self.graph, self.recording, self.found = graph, recording, found
-        self.written: dict[Node, list[Tensor]] = {}  # the outputs of a choice written out
+        self.written: dict[Node, dict[int, Tensor]] = {}  # of a bundle, what is read of it
         self.wanted: dict[Node, list[int]] = {}
         for node in graph.order:
             if node.op is part_op:
@@ -58,14 +56,10 @@ class _Unfolding:
             if node.op in BUNDLES:
                 self._bundle(node, inputs)
                 continue
-            attrs = node.attrs
             if node.op is part_op:
-                source, index = node.inputs[0], attrs["index"]
-                if source in self.written:
-                    self.found[node] = self.written[source][index]
-                    continue
-                attrs = {**attrs, "index": sorted(set(self.wanted[source])).index(index)}
-            self.found[node] = self.recording.apply(node.op, inputs, attrs, origin=origin)
+                self.found[node] = self.written[node.inputs[0]][node.attrs["index"]]
+            else:
+                self.found[node] = self.recording.apply(node.op, inputs, node.attrs, origin=origin)
         self.recording.origin = None
 
     def _bundle(self, node: Node, inputs: list[Tensor]) -> None:
@@ -73,24 +67,20 @@ class _Unfolding:
         if isinstance(holds, Branches) and len(holds.graphs) == 1:
             self.written[node] = self._write_out(holds, inputs[1:])
             return
-        holds, taken = holds.needing(sorted(set(self.wanted[node])))
+        wanted = sorted(set(self.wanted[node]))
+        holds, taken = holds.needing(wanted)
         given = [inputs[i] for i in taken]
-        self.found[node] = self.recording.apply(node.op, given, {"holds": holds})
+        if isinstance(holds, Loop):
+            self.written[node] = dict(zip(wanted, scanned(holds, given), strict=True))
+        else:
+            whole = self.recording.apply(node.op, given, {"holds": holds})
+            parts = [part(whole, i, holds.like(i)) for i in range(len(wanted))]
+            self.written[node] = dict(zip(wanted, parts, strict=True))
 
-    def _write_out(self, holds: Branches, inputs: list[Tensor]) -> list[Tensor]:
+    def _write_out(self, holds: Branches, inputs: list[Tensor]) -> dict[int, Tensor]:
         graph, first = holds.graphs[0], holds.again
         if first:  # what is computed again waits for the cotangents, or it would be kept
             inputs = [after(x, inputs[first]) for x in inputs[:first]] + inputs[first:]
         inside = dict(zip(graph.inputs, inputs, strict=True))
         copy_nodes(graph.outputs, inside, self.recording, graph.origins)
-        return [inside[node] for node in graph.outputs]
-
-
-def runner(node: Node, program: Callable[[Graph], Any]) -> Callable:
-    """What computes a control node's bundle from arrays; `program` compiles its bodies."""
-    holds = node.attrs["holds"]
-    if isinstance(holds, Loop):
-        step = program(holds.step())
-        return lambda *arrays: holds.run(arrays, lambda *given: step(list(given)))
-    branches = [program(graph) for graph in holds.graphs]
-    return lambda which, *arrays: branches[int(which)](list(arrays))
+        return {i: inside[node] for i, node in enumerate(graph.outputs)}

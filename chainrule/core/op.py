@@ -12,7 +12,9 @@ rule per kind and none per op. Constructors for each kind stand at the top of it
 | movement    | one element elsewhere                        | `lower(view)` or `spread`    |
 | window      | elements under a sliding window              | `lower(view)` or `spread`    |
 | contraction | a row of one input and a column of another   | `lower`: index letters       |
-| index       | elements that another input names            | none yet: NumPy              |
+| index       | elements that another input names            | `lower(view, *shapes)`, or   |
+|             |                                              | `spread` that writes there   |
+| running     | all elements before it along an axis         | `body(k, acc, x)`, `initial` |
 | random      | a key and its own position                   | `body(k, key, i)`            |
 | control     | whatever the functions it holds read         | their own graphs             |
 | host        | anything: NumPy runs it between native parts | nothing                      |
@@ -56,6 +58,7 @@ REQUIRED = {
     "window": ("ref", "infer", "tex", "vjp", "samples"),
     "contraction": ("ref", "infer", "tex", "vjp", "lower", "samples"),
     "index": ("ref", "infer", "tex", "vjp", "samples"),
+    "running": ("ref", "infer", "tex", "vjp", "body", "initial", "samples"),
     "random": ("ref", "infer", "tex", "body", "samples"),
     "control": ("ref", "infer", "tex", "vjp"),  # what samples would hold are whole functions
     "host": ("ref", "infer", "tex", "vjp", "samples"),
@@ -71,9 +74,7 @@ class Op:
     `ref` is its meaning in NumPy; `infer` gives shape and dtype and raises on bad input; `deriv`
     gives one expression per input from (inputs..., output); `vjp` gives one cotangent per input
     from (g, output, inputs...); `linear` lists the inputs the op is linear in, which is its
-    forward rule; where it is not linear, `jvp` is. `writes(out, *inputs)`, for an op that changes
-    some elements of its first input, does so to `out`, which may be that input. An op is called
-    with Tensors or numbers.
+    forward rule; where it is not linear, `jvp` is. An op is called with Tensors or numbers.
     """
 
     name: str
@@ -94,7 +95,6 @@ class Op:
     domain: tuple[float, float] = (-2.0, 2.0)
     exact_below: float = np.inf  # machine code gives NaN for inputs of this size and more
     prepare: Callable[..., Sequence[Any]] | None = None
-    writes: Callable[..., None] | None = None
     doc: str = field(default="", compare=False)
 
     def __call__(self, *args: Any, **attrs: Any) -> Any:
@@ -116,7 +116,7 @@ def register(op: Op) -> Op:
     lacks = [name for name in REQUIRED[op.kind] if getattr(op, name) in (None, "", ())]
     if op.kind not in ("leaf", "elementwise", "random") and not op.linear and op.jvp is None:
         lacks.append("linear or jvp")
-    if op.kind in ("movement", "window") and (op.lower is None) == (op.spread is None):
+    if op.kind in ("movement", "window", "index") and (op.lower is None) == (op.spread is None):
         lacks.append("one of lower and spread")
     if lacks:
         raise ImportError(f"op {op.name} ({op.kind}) lacks {', '.join(lacks)}")

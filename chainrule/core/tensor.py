@@ -124,8 +124,8 @@ class Tensor:
             self._about()
             raise TraceError(
                 f"the numbers of a {self.dtype}{list(self.shape)} tensor are not known here: "
-                "it is being recorded for jit or vmap, or outlived that recording",
-                mend="cr.where in place of if; return it to look at it or to keep it",
+                "it is being recorded for jit, vmap, scan or cond, or outlived that recording",
+                mend="cr.where in place of if, or cr.cond; return it to look at it or to keep it",
             )
         view = value.view()
         view.flags.writeable = False
@@ -137,7 +137,10 @@ class Tensor:
     def item(self) -> Any:
         """The one number of a tensor of one element; ShapeError for more."""
         if self.size != 1:
-            raise ShapeError(f"item needs one element, got shape {self.shape}")
+            raise ShapeError(
+                f"one number, or a truth value, needs one element, got shape {self.shape}",
+                mend="cr.all, cr.any or cr.sum before; .numpy() for all of them",
+            )
         return self.numpy().item()
 
     def __float__(self) -> float:

@@ -28,6 +28,7 @@ class Structure(NamedTuple):
 LEAF = "leaf"
 _leaf = Structure(LEAF, None, ())
 _registry: dict[type, tuple[Callable, Callable]] = {}
+_leaf_types: set[type] = set()  # types that turned out to be no containers
 
 
 def register_tree(cls: type, split: Callable, join: Callable) -> None:
@@ -36,6 +37,7 @@ def register_tree(cls: type, split: Callable, join: Callable) -> None:
     `aux` must be hashable; it is part of what `jit` compiles for. Subclasses are included.
     """
     _registry[cls] = (split, join)
+    _leaf_types.clear()
 
 
 def _rules(cls: type) -> tuple[Callable, Callable] | None:
@@ -47,9 +49,11 @@ def _rules(cls: type) -> tuple[Callable, Callable] | None:
 
 def _split(tree: Any) -> tuple[Any, Any, list] | None:
     """(kind, aux, children) of a container, None of a leaf."""
+    cls = type(tree)
+    if cls in _leaf_types:
+        return None
     if tree is None:
         return None.__class__, None, []
-    cls = type(tree)
     if cls in (tuple, list):
         return cls, None, list(tree)
     if cls is dict:
@@ -59,6 +63,7 @@ def _split(tree: Any) -> tuple[Any, Any, list] | None:
         return cls, None, list(tree)
     rules = _rules(cls)
     if rules is None:
+        _leaf_types.add(cls)
         return None
     children, aux = rules[0](tree)
     return cls, aux, list(children)

@@ -111,14 +111,43 @@ class View(NamedTuple):
         return all(extent == 1 or mine == theirs for extent, mine, theirs in rows)
 
 
+class Named(NamedTuple):
+    """A view that stands still along `axes`: there, another input (the one numbered `ids`) names
+    the position, from 0 to extent-1, each `step` elements after the one before."""
+
+    view: View
+    axes: tuple[int, ...]
+    step: int
+    extent: int
+    ids: int = 1
+
+    @classmethod
+    def along(cls, view: View, axis: int, shape: Shape) -> Named:
+        """`view` with the axes of ids of that `shape` in place of axis `axis`.
+
+        >>> Named.along(View.whole((5, 3)), 0, (2,)).view
+        View(shape=(2, 3), strides=(0, 1), offset=0)
+        """
+        shapes = view.shape[:axis] + shape + view.shape[axis + 1 :]
+        strides = view.strides[:axis] + (0,) * len(shape) + view.strides[axis + 1 :]
+        axes = tuple(range(axis, axis + len(shape)))
+        still = View(shapes, strides, view.offset)
+        return cls(still, axes, view.strides[axis], view.shape[axis])
+
+
 class Spread(NamedTuple):
-    """What is no view but the transpose of one: inputs, taken in `order` of axes, are put (or
-    with `adds` added) where `view` says, into an output filled with `fill`.
+    """What is no view but the transpose of one: the input numbered `source`, taken in `order` of
+    axes, is put (or with `adds` added) where `view` and `named` say, into an output filled with
+    `fill`; None fills nothing, for the spreads of a node that leave no place out and never meet.
+    With `over` the output is the input of that number but for what is put into it.
 
     Where positions along the first axis of `order` never meet, threads may share it out.
     """
 
     order: tuple[int, ...]
     view: View
-    fill: float = 0.0
+    fill: float | None = 0.0
     adds: bool = False
+    source: int = 0
+    named: Named | None = None
+    over: int | None = None

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.dtypes import BUNDLE
-from chainrule.core.errors import ShapeError
+from chainrule.core.errors import ArgumentError, ShapeError
 from chainrule.core.graph import Graph
 from chainrule.core.node import Node, topological
 from chainrule.core.op import Op, Spec, register
@@ -54,6 +54,10 @@ class Branches:
     def like(self, index: int) -> Any:
         """The shape and dtype of entry `index` of the bundle."""
         return self.graphs[0].outputs[index]
+
+    def graphs_run(self) -> list[tuple[Graph, int]]:
+        """Each graph that is held, and how many times it runs at most."""
+        return [(graph, 1) for graph in self.graphs]
 
     def needing(self, wanted: Sequence[int]) -> tuple[Branches, list[int]]:
         """The branches that give only the entries `wanted`, and which inputs they take."""
@@ -209,6 +213,12 @@ def cond(pred: Any, yes: Callable, no: Callable, *args: Any) -> Any:
             f"cond needs one truth value, got {pred.dtype}{list(pred.shape)}",
             mend="cr.where(pred, x, z) chooses element by element",
         )
+    for name, fn in (("yes", yes), ("no", no)):
+        if not callable(fn):
+            raise ArgumentError(
+                f"cond needs a function for {name}, got {fn!r}",
+                mend="cond(pred, lambda x: ..., lambda x: ..., x); cr.where chooses values",
+            )
     given = [strong(weak_tensor(x)) for x in flatten(args)[0]]
     trees = unflatten(flatten(args)[1], given)
     traced = [trace(fn, *trees) for fn in (no, yes)]

@@ -85,6 +85,14 @@ MESSAGES = {
         "The gradient of {who} is 0 everywhere: this where never chooses it.",
         "a condition that chooses it for some element",
     ),
+    "zero/scan": Message(
+        "The gradient of {who} is 0 everywhere: it ends inside the body of this loop.",
+        "call the body once by itself under cr.record(), and ask there",
+    ),
+    "zero/choose": Message(
+        "The gradient of {who} is 0 everywhere: it ends inside what cond or checkpoint runs here.",
+        "call that function by itself under cr.record(), and ask there",
+    ),
     "cancelled": Message(
         "The gradient of {who} is 0 everywhere: what comes from its several uses cancels at {op}.",
         "a loss that does not stay the same when {who} moves",

@@ -163,6 +163,11 @@ def open_arguments(
     """
     alone = isinstance(argnums, int)
     positions = [argnums] if isinstance(argnums, int) else list(argnums)
+    if not all(isinstance(i, int) for i in positions):
+        raise ArgumentError(
+            f"argnums needs the places of arguments, got {argnums!r}",
+            mend="argnums=0 for the first, or (0, 1) for two",
+        )
     if max(positions, default=0) >= len(args):
         raise ArgumentError(f"argnums {argnums} needs more than {len(args)} arguments")
     chosen = tuple(args[i] for i in positions)
@@ -170,7 +175,8 @@ def open_arguments(
     if not opened:
         raise GradientError(
             "nothing to differentiate: the chosen arguments hold no float tensors",
-            mend="2.0 instead of 2; x.astype('float32') for an array of integers",
+            mend="2.0 instead of 2; x.astype('float32') for an array of integers; "
+            "model.build_for(x.shape) for a model that was not called yet",
         )
     given = list(args)
     for position, value in zip(positions, [tree] if alone else tree, strict=True):

@@ -50,7 +50,8 @@ class Rows:
         wanted = (*self.ids.shape[:1], *self.shape[1:])
         if self.ids.ndim != 1 or not self.shape or self.values.shape != wanted:
             raise ShapeError(
-                f"Rows of a table {self.shape} needs ids (n,) and values {('n', *self.shape[1:])}, "
+                f"Rows of a table {self.shape} needs ids (n,) and values "
+                f"(n, {', '.join(map(str, self.shape[1:]))}), "
                 f"got {self.ids.shape} and {self.values.shape}"
             )
 

@@ -21,7 +21,7 @@ from chainrule.core.node import Node, topological
 from chainrule.core.op import Op, Spec, register
 from chainrule.core.recording import Recording, bind, current
 from chainrule.core.tensor import Tensor, weak_tensor
-from chainrule.core.tree import flatten, unflatten
+from chainrule.core.tree import LEAF, Structure, flatten, unflatten
 from chainrule.grad.control import (
     Parts,
     Traced,
@@ -96,6 +96,10 @@ class Loop:
     def node(self, index: int) -> Node:
         """The body's node that entry `index` stacks."""
         return self.stacked[index - len(self.finals)]
+
+    def graphs_run(self) -> list[tuple[Graph, int]]:
+        """Each graph that is held, and how many times it runs."""
+        return [(self.body, self.length)]
 
     def step(self) -> Graph:
         """What `run` asks of a step: the new carries, then what is stacked."""
@@ -360,7 +364,11 @@ def _traced(fn: Callable, tree: Any, carry: Sequence[Tensor], slices: Any) -> Tr
                 mend="return carry, None where there is no y",
             )
         if flatten(found[0])[1] != tree:
-            raise ArgumentError(f"{_name(fn)} must give a carry of the tree that it was given")
+            raise ArgumentError(
+                f"scan needs a carry that keeps its tree: {_name(fn)} was given "
+                f"{_outline(tree)} and returned {_outline(flatten(found[0])[1])}",
+                mend="return carry, y where carry is like init",
+            )
         return found
 
     return trace(body, unflatten(tree, list(carry)), slices)
@@ -373,6 +381,14 @@ def _check_carry(fn: Callable, carry: Sequence[Tensor], traced: Traced) -> None:
                 f"scan needs a carry that keeps shape and dtype: {_name(fn)} was given "
                 f"{x.dtype}{list(x.shape)} and returned {y.dtype}{list(y.shape)}"
             )
+
+
+def _outline(tree: Structure) -> str:
+    if tree.kind is LEAF:
+        return "a tensor"
+    keys = [f"{key}: " for key in tree.aux] if tree.kind is dict else [""] * len(tree.children)
+    parts = [key + _outline(child) for key, child in zip(keys, tree.children, strict=True)]
+    return f"{getattr(tree.kind, '__name__', tree.kind)}({', '.join(parts)})"
 
 
 def _name(fn: Callable) -> str:

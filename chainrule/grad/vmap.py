@@ -96,7 +96,7 @@ def _index(op: Op, node: Node, inputs: list, flags: list, size: int) -> Tensor:
 
 
 def _spread_all(op: Op, node: Node, inputs: list, flags: list, size: int) -> Tensor:
-    """Keys, and what NumPy runs, take a batch as more leading axes."""
+    """Keys, and axes counted from the last, take a batch as more leading axes."""
     return op(
         *[spread_batch(x, flag, size) for x, flag in zip(inputs, flags, strict=True)], **node.attrs
     )
@@ -110,6 +110,7 @@ RULES: dict[str, Callable] = {
     "contraction": _contraction,
     "index": _index,
     "random": _spread_all,
+    "running": _spread_all,
     "host": _spread_all,
 }
 

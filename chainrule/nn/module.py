@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from chainrule.core.dtypes import DEFAULT, as_array, is_float
-from chainrule.core.errors import ArgumentError, ChainruleError, GradientError, ShapeError
+from chainrule.core.errors import (
+    ArgumentError,
+    ChainruleError,
+    GradientError,
+    ShapeError,
+    UnknownNameError,
+)
 from chainrule.core.recording import Recording, current, layer_path, layer_scope, paused
 from chainrule.core.tensor import State, Tensor
 from chainrule.core.tree import flatten, register_tree, tree_map
@@ -44,9 +50,17 @@ _local = threading.local()
 
 
 class ModuleType(type):
-    """The class of Module classes: construction is never recorded, whatever records around it."""
+    """The class of Module classes: construction is never recorded, whatever records around it.
+
+    UnknownNameError for an argument that the class does not have.
+    """
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        known = cls.__signature__.parameters
+        if not any(each.kind is each.VAR_KEYWORD for each in known.values()):
+            for name in kwargs:
+                if name not in known:
+                    raise UnknownNameError(f"argument of {cls.__name__}", name, known)
         with paused():
             module = super().__call__(*args, **kwargs)
         module._ready = True

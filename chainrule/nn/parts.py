@@ -208,8 +208,11 @@ def check_static(who: str, name: str, value: Any) -> None:
 def outline(module: Any) -> str:
     """`module` as a tree, a layer a line: its name, its arguments, its tensors' shapes."""
     rows: list[str] = []
+    sizes: dict[int, int] = {}
 
     def walk(part: Any, label: str, depth: int) -> None:
+        trained = (v for _, v in held(part) if isinstance(v, Tensor) and not isinstance(v, State))
+        sizes.update({id(v): v.size for v in trained})
         tensors = [f"{n} {v.shape}" for n, v in held(part) if isinstance(v, Tensor)]
         state = "" if part._built else "not built"
         row = "  " * depth + label + _call(part)
@@ -220,12 +223,8 @@ def outline(module: Any) -> str:
 
     walk(module, "", 0)
     if len(rows) > 1:
-        rows.append(f"{_count(module):,} parameters")
+        rows.append(f"{sum(sizes.values()):,} parameters")
     return "\n".join(rows)
-
-
-def _count(module: Any) -> int:
-    return sum(t.size for t in named_tensors(module, lambda t: not isinstance(t, State)).values())
 
 
 def _call(module: Any) -> str:

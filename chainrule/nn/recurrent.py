@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.dtypes import DEFAULT, is_float
-from chainrule.core.errors import ArgumentError, ShapeError, UnknownNameError
+from chainrule.core.errors import ArgumentError, ShapeError
 from chainrule.core.recording import Recording, layer_scope, literal
 from chainrule.core.tensor import Tensor
 from chainrule.core.tree import flatten
@@ -134,6 +134,11 @@ class RNN(Module):
         """The same steps, where all of them are given."""
         return mask if self.return_sequences else None
 
+    @property
+    def batch_size(self) -> int | None:
+        """How many sequences a batch has, where a stateful layer was built for that."""
+        return next((state.shape[0] for state in self._kept().values()), None)
+
     def reset_states(self) -> None:
         """Make the states of a stateful layer zero, so that the next call begins anew."""
         if not self.stateful:
@@ -152,11 +157,12 @@ class RNN(Module):
     def _first(self, batch: int, given: Any, dtype: Any) -> tuple[Tensor, ...]:
         """The states before the first step."""
         shapes, kept = self._state_shapes(batch), tuple(self._kept().values())
-        if kept and kept[0].shape[0] != batch:
+        if kept and self.batch_size != batch:
             raise ShapeError(
                 f"{type(self).__name__} is stateful and was built for batches of "
-                f"{kept[0].shape[0]}, got one of {batch}",
-                mend="batches of one size, or a new layer for the new size",
+                f"{self.batch_size}, got one of {batch}",
+                mend=f"batch_size={self.batch_size}, and as many examples as fill whole batches, "
+                "or a new layer for the new size",
             )
         make = getattr(self.cell, "get_initial_state", None)
         if given is None and kept:
@@ -236,10 +242,6 @@ def _of(cell: type[Cell]) -> Any:
 
     @takes_also(cell.__init__, RNN.__init__, without=("cell",))
     def __init__(self: RNN, *args: Any, **options: Any) -> None:
-        known = list(inspect.signature(__init__).parameters)[1:]
-        for name in options:
-            if name not in known:
-                raise UnknownNameError(f"argument of {type(self).__name__}", name, known)
         mine = {name: options.pop(name) for name in own if name in options}
         RNN.__init__(self, cell(*args, **options), **mine)
 

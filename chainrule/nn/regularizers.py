@@ -8,6 +8,7 @@ of your own has one as soon as it has an attribute of that name. Read next: `con
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,9 @@ class L1:
 
     l1: float = 0.01
 
+    def __post_init__(self) -> None:
+        _check_factors(self)
+
     def __call__(self, w: Any) -> Any:
         return sum(abs(w)) * self.l1
 
@@ -33,6 +37,9 @@ class L2:
     r"""$\lambda \sum w^2$, without a half, as in Keras."""
 
     l2: float = 0.01
+
+    def __post_init__(self) -> None:
+        _check_factors(self)
 
     def __call__(self, w: Any) -> Any:
         return sum(w * w) * self.l2
@@ -45,8 +52,21 @@ class L1L2:
     l1: float = 0.0
     l2: float = 0.0
 
+    def __post_init__(self) -> None:
+        _check_factors(self)
+
     def __call__(self, w: Any) -> Any:
         return sum(abs(w)) * self.l1 + sum(w * w) * self.l2
+
+
+def _check_factors(regularizer: L1 | L2 | L1L2) -> None:
+    for name, value in vars(regularizer).items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not 0 <= value < math.inf:
+            raise ArgumentError(
+                f"{type(regularizer).__name__}: {name} must be a number of at least 0, "
+                f"got {value!r}"
+            )
 
 
 REGULARIZERS: dict[str, Callable[[Any], Tensor]] = {

@@ -6,14 +6,17 @@ Read next: `linear.py`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 
 from chainrule.core.errors import ArgumentError, DtypeError, ShapeError
+from chainrule.core.node import Node
+from chainrule.core.op import Op, Shape, Spec, register, sample
 from chainrule.core.tensor import Tensor, as_tensor
-from chainrule.ops.elementwise import add, less, where
+from chainrule.core.view import Spread, View
+from chainrule.ops.elementwise import where
 from chainrule.ops.index import arange, take
 from chainrule.ops.logic import less_equal
 from chainrule.ops.move import (
@@ -22,11 +25,11 @@ from chainrule.ops.move import (
     expand_dims,
     flip_op,
     normal_axis,
+    pad as pad_constant,
     reshape,
     slice_op,
     transpose,
 )
-from chainrule.ops.move import pad as pad_constant
 from chainrule.ops.reduce import Axes, normal_axes
 
 
@@ -34,6 +37,67 @@ def _part(x: Tensor, axis: int, start: int, stop: int) -> Tensor:
     low, high = [0] * x.ndim, list(x.shape)
     low[axis], high[axis] = start, stop
     return slice_op(x, start=tuple(low), stop=tuple(high), step=(1,) * x.ndim)
+
+
+def _cuts(parts: Sequence[Any], axis: int) -> list[int]:
+    """Where each part begins along `axis`, and where the last ends."""
+    return list(accumulate((x.shape[axis] for x in parts), initial=0))
+
+
+def _infer_concatenate(*parts: Any, axis: int) -> Spec:
+    first = parts[0]
+    if not 0 <= axis < len(first.shape):
+        raise ShapeError(f"concatenate along axis {axis} of shape {first.shape}")
+    if len({x.shape[:axis] + (0,) + x.shape[axis + 1 :] for x in parts}) > 1:
+        raise ShapeError(f"concatenate along {axis} of shapes {[x.shape for x in parts]}")
+    if len({x.dtype for x in parts}) > 1:
+        raise DtypeError(
+            f"concatenate of {', '.join(str(x.dtype) for x in parts)}",
+            mend=f"cr.cast(x, {first.dtype.name!r})",
+        )
+    shape = (*first.shape[:axis], _cuts(parts, axis)[-1], *first.shape[axis + 1 :])
+    return Spec(shape, first.dtype)
+
+
+def _spread_concatenate(*shapes: Shape, axis: int) -> list[Spread]:
+    *parts, after = shapes
+    whole, order, at, found = View.whole(after), tuple(range(len(after))), 0, []
+    for i, shape in enumerate(parts):
+        start = tuple(at if d == axis else 0 for d in order)
+        stop = tuple(a + n for a, n in zip(start, shape, strict=True))
+        found.append(Spread(order, whole.slice(start, stop, (1,) * len(order)), None, source=i))
+        at += shape[axis]
+    return found
+
+
+def _batch_concatenate(op: Op, node: Node, inputs: list, flags: list, size: int) -> Tensor:
+    parts = [
+        x if flag else broadcast_to(reshape(x, (1, *x.shape)), (size, *x.shape))
+        for x, flag in zip(inputs, flags, strict=True)
+    ]
+    return op(*parts, axis=node.attrs["axis"] + 1)
+
+
+concatenate_op: Op = register(
+    Op(
+        name="concatenate",
+        kind="movement",
+        tex=r"\mathrm{join}(#1, #2)",
+        ref=lambda *parts, axis: np.concatenate(parts, axis),
+        infer=_infer_concatenate,
+        vjp=lambda g, y, *parts, axis: tuple(
+            _part(g, axis, a, b) for a, b in pairwise(_cuts(parts, axis))
+        ),
+        jvp=lambda tangents, y, *parts, axis: concatenate_op(*tangents, axis=axis),
+        spread=_spread_concatenate,
+        batch=_batch_concatenate,
+        samples=(
+            sample((2, 3), (2, 2), axis=1),
+            sample((1, 20, 2), (3, 20, 2), (1, 20, 2), axis=0),
+        ),
+        doc="The inputs, any number of them, one after the other along `axis`.",
+    )
+)
 
 
 def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
@@ -47,27 +111,7 @@ def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
     if axis is None:
         parts, axis = [reshape(x, -1) for x in parts], 0
     at = normal_axis(axis, parts[0].ndim)
-    if len({x.shape[:at] + (0,) + x.shape[at + 1 :] for x in parts}) > 1:
-        raise ShapeError(f"concatenate along {axis} of shapes {[x.shape for x in parts]}")
-    if len({x.dtype for x in parts}) > 1:
-        raise DtypeError(
-            f"concatenate of {', '.join(str(x.dtype) for x in parts)}",
-            mend=f"cr.cast(x, {parts[0].dtype.name!r})",
-        )
-    while len(parts) > 1:  # neighbours are joined in a tree, so n parts cost log n walks
-        pairs = [_joined(parts[i], parts[i + 1], at) for i in range(0, len(parts) - 1, 2)]
-        parts = pairs + parts[len(pairs) * 2 :]
-    return parts[0]
-
-
-def _joined(x: Tensor, z: Tensor, axis: int) -> Tensor:
-    n, m = x.shape[axis], z.shape[axis]
-    after = pad_constant(x, [(0, m if i == axis else 0) for i in range(x.ndim)])
-    before = pad_constant(z, [(n if i == axis else 0, 0) for i in range(x.ndim)])
-    if x.dtype.kind == "f":
-        return add(after, before)  # its gradients are plain slices
-    first = less(_places(n + m, axis, x.ndim), n)
-    return where(broadcast_to(first, after.shape), after, before)
+    return parts[0] if len(parts) == 1 else concatenate_op(*parts, axis=at)
 
 
 def _places(count: int, axis: int, ndim: int) -> Tensor:

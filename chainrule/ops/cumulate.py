@@ -30,11 +30,13 @@ def _ref(x: np.ndarray, axis: int, reverse: bool) -> np.ndarray:
 cumsum_op: Op = register(
     Op(
         name="cumsum",
-        kind="host",
+        kind="running",
         tex=r"\sum_{j \le i} #1_j",
         ref=_ref,
         infer=_infer,
         linear=(0,),
+        body=lambda k, total, x: total + x,
+        initial=-0.0,  # the sum of nothing and x is x, also where that is -0.0
         vjp=lambda g, y, x, axis, reverse: (cumsum_op(g, axis=axis, reverse=not reverse),),
         samples=(
             sample((2, 4), axis=-1, reverse=False),

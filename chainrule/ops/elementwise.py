@@ -112,13 +112,18 @@ def together(op: Op, args: Sequence[Any], conditions: int = 0) -> list[Tensor]:
     return made
 
 
+def _wider(dtypes: list[np.dtype]) -> np.dtype:
+    """The first of the floats, or where there are none the first: casting to it loses least."""
+    return min(dtypes, key=lambda dtype: dtype.kind != "f")
+
+
 def _meet(op: Op, args: Sequence[Any], tensors: Sequence[Tensor | None]) -> np.dtype:
     strong = [t for t in tensors if t is not None and not t.weak]
     dtypes = list(dict.fromkeys(t.dtype for t in strong))
     if len(dtypes) > 1:
         raise DtypeError(
             f"{op.name} of {' and '.join(map(str, dtypes))}: two dtypes do not mix by themselves",
-            mend=f"cr.cast(x, {dtypes[0].name!r})",
+            mend=f"cr.cast(x, {_wider(dtypes).name!r})",
         )
     numbers = [x for x, t in zip(args, tensors, strict=True) if t is None]
     if not dtypes:

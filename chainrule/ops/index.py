@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import ArgumentError, DtypeError, ShapeError
-from chainrule.core.op import Op, Spec, register, sample
+from chainrule.core.op import Op, Shape, Spec, register, sample
 from chainrule.core.tensor import Tensor, as_tensor
+from chainrule.core.view import Named, Spread, View
 from chainrule.ops.elementwise import cast, equal
 from chainrule.ops.move import expand_dims, normal_axis
 
@@ -42,7 +43,8 @@ def within(ids: np.ndarray, extent: int) -> np.ndarray:
         place = tuple(int(i) for i in bad[0])
         raise ArgumentError(
             f"positions must lie in 0..{extent - 1}, got {ids[place]} at {list(place)} "
-            f"({len(bad)} of {ids.size} are outside)"
+            f"({len(bad)} of {ids.size} are outside)",
+            mend=f"a table of more rows than {extent}, or ids that count from 0 and end before it",
         )
     return ids
 
@@ -53,6 +55,11 @@ def _ref_scatter(g: np.ndarray, ids: np.ndarray, axis: int, extent: int) -> np.n
     where: Any = (slice(None),) * axis + (within(ids, extent),)
     np.add.at(y, where, g)
     return y
+
+
+def _spread_scatter(g: Shape, ids: Shape, after: Shape, axis: int, extent: int) -> Spread:
+    named = Named.along(View.whole(after), axis, ids)
+    return Spread(tuple(range(len(g))), named.view, 0.0, adds=True, named=named)
 
 
 def _infer_scatter(g: Any, ids: Any, axis: int, extent: int) -> Spec:
@@ -79,6 +86,7 @@ take_op = register(
             scatter_add(g, ids, axis=axis, extent=x.shape[axis]),
             None,
         ),
+        lower=lambda view, ids, axis: Named.along(view, axis, ids),
         samples=(sample((3, 2), _ids, axis=0), sample((2, 3), np.array([1, 1, 0]), axis=1)),
     )
 )
@@ -92,6 +100,7 @@ scatter_add: Op = register(
         infer=_infer_scatter,
         linear=(0,),
         vjp=lambda g, y, x, ids, axis, extent: (take_op(g, ids, axis=axis), None),
+        spread=_spread_scatter,
         samples=(
             sample((2, 2, 3), _ids, axis=0, extent=3),
             sample((2, 3), np.array([1, 1, 0]), axis=1, extent=4),

@@ -20,9 +20,7 @@ from chainrule.ops.composite import min as smallest
 from chainrule.ops.elementwise import absolute, cast, equal, power, where
 from chainrule.ops.linear import matmul
 from chainrule.ops.move import broadcast_to, reshape
-from chainrule.ops.reduce import Axes, normal_axes
-from chainrule.ops.reduce import max as largest
-from chainrule.ops.reduce import sum as total
+from chainrule.ops.reduce import Axes, max as largest, normal_axes, sum as total
 from chainrule.ops.statistics import count_nonzero, root
 
 

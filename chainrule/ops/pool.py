@@ -15,9 +15,7 @@ from chainrule.core.errors import DtypeError, ShapeError
 from chainrule.core.op import Shape
 from chainrule.core.tensor import Tensor
 from chainrule.ops.elementwise import cast
-from chainrule.ops.reduce import max as largest
-from chainrule.ops.reduce import mean
-from chainrule.ops.reduce import sum as total
+from chainrule.ops.reduce import max as largest, mean, sum as total
 from chainrule.ops.window import Extents, extents, known_padding, margins, placed, slide
 
 

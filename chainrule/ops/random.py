@@ -30,7 +30,10 @@ def _words(key: np.ndarray, shape: Shape) -> np.ndarray:
 
 def _check_key(key: Any) -> None:
     if key.dtype != np.uint32 or key.shape[-1:] != (2,):
-        raise ShapeError(f"a random key is uint32[2], got {key.dtype}{list(key.shape)}")
+        raise ShapeError(
+            f"a random key is uint32[2], got {key.dtype}{list(key.shape)}",
+            mend="cr.key(0) first, then the shape: cr.normal(cr.key(0), (2, 3))",
+        )
 
 
 def _infer(key: Any, shape: Shape) -> Spec:

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.core.errors import DtypeError, ShapeError
-from chainrule.core.op import Op, Spec, register, sample
+from chainrule.core.op import sample
 from chainrule.core.tensor import Tensor, as_tensor
-from chainrule.ops.elementwise import elementwise, equal, less, together, where
+from chainrule.ops.elementwise import elementwise, equal, less, where
 from chainrule.ops.logic import less_equal, logical_and
 
 
@@ -117,30 +116,43 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
     return clip_op(x, ends[0] if min is None else min, ends[1] if max is None else max)
 
 
-def _infer_remainder(x: Any, z: Any) -> Spec:
-    if x.shape != z.shape or x.dtype != z.dtype:
-        raise ShapeError(f"remainder needs equal shapes and dtypes, got {x} and {z}")
-    if x.dtype.kind not in "fiu":
-        raise DtypeError(f"remainder needs number inputs, got {x.dtype}", mend="cr.cast(x, ...)")
-    return Spec(x.shape, x.dtype)
+def _remainder(k: Any, x: Any, z: Any) -> Any:
+    """x - z floor(x / z): exact where the quotient is small, elsewhere by a library's loop."""
+    if not _is_float(x):
+        return _whole_remainder(k, x, z)
+    ratio, bound = x / z, 2.0**22 if x.dtype == "float32" else 2.0**51
+    small = k.select(k.less(k.max(ratio, -ratio), bound), k.less(k.max(z, -z), np.inf), False)
+    left = k.fma(-_floor(k, ratio), z, x)  # on the wrong side of 0 if the quotient rounded up
+    return k.unless_all(small, _on_side_of(k, left, z), lambda: _long_remainder(k, x, z))
 
 
-def _ref_remainder(x: np.ndarray, z: np.ndarray) -> np.ndarray:
-    with np.errstate(all="ignore"):
-        return np.asarray(np.remainder(x, z))
+def _long_remainder(k: Any, x: Any, z: Any) -> Any:
+    return _on_side_of(k, k.remainder(x, z), z)
 
 
-remainder = register(
-    Op(  # exact for any quotient takes a loop, so NumPy runs it
-        name="remainder",
-        kind="host",
-        tex=r"#1 \bmod #2",
-        ref=_ref_remainder,
-        infer=_infer_remainder,
-        vjp=lambda g, y, x, z: (g, lambda: -g * floor(x / z)),
-        jvp=lambda tangents, y, x, z: tangents[0] - tangents[1] * floor(x / z),
-        prepare=together,
-        samples=(sample((2, 3), (2, 3)), sample((4,), (4,))),
-        doc="x - z floor(x / z), which has the sign of z; its derivative in z jumps with floor.",
-    )
+def _whole_remainder(k: Any, x: Any, z: Any) -> Any:
+    one = k.constant(1, x.dtype)  # the machine traps on x % 0, and on the least number % -1
+    divisor = k.select(k.equal(z, 0), one, z)
+    if x.dtype.startswith("u"):
+        return k.remainder(x, divisor)
+    return _on_side_of(k, k.remainder(x, k.select(k.equal(z, -1), one, divisor)), z)
+
+
+def _on_side_of(k: Any, left: Any, z: Any) -> Any:
+    """`left`, and z once more where it stands on the other side of 0; a 0 gets z's sign."""
+    zero = k.constant(0, z.dtype)
+    none = k.select(k.less(z, 0), -zero, zero)
+    beyond = k.less(left, 0) ^ k.less(z, 0)
+    return k.select(k.equal(left, 0), none, k.select(beyond, left + z, left))
+
+
+remainder = elementwise(
+    "remainder",
+    r"#1 \bmod #2",
+    ref=np.remainder,
+    deriv=lambda x, z, y: (1, lambda: -floor(x / z)),
+    body=_remainder,
+    samples=(sample((2, 3), (2, 3)), sample((4,), (4,))),
+    doc="x - z floor(x / z), which has the sign of z; its derivative in z jumps with floor. An "
+    "integer's by 0 is 0.",
 )

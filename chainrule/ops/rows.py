@@ -13,9 +13,10 @@ import numpy as np
 
 from chainrule.core.errors import ArgumentError, DtypeError, ShapeError
 from chainrule.core.node import Node
-from chainrule.core.op import NO_GRADIENT, Op, Spec, register, sample
+from chainrule.core.op import NO_GRADIENT, Op, Shape, Spec, register, sample
 from chainrule.core.recording import literal
 from chainrule.core.tensor import Tensor, as_tensor
+from chainrule.core.view import Named, Spread, View
 from chainrule.ops.elementwise import cast, less, where
 from chainrule.ops.index import arange, take_op, within
 from chainrule.ops.move import broadcast_to, reshape
@@ -71,12 +72,13 @@ def _infer_put(x: Any, ids: Any, rows: Any) -> Spec:
 
 def _ref_put(x: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> np.ndarray:
     y = x.copy()
-    _write_rows(y, x, ids, rows)
+    y[within(ids, len(x))] = rows
     return y
 
 
-def _write_rows(out: np.ndarray, x: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> None:
-    out[within(ids, len(x))] = rows
+def _spread_put(x: Shape, ids: Shape, rows: Shape, after: Shape) -> Spread:
+    named = Named.along(View.whole(after), 0, ids)
+    return Spread(tuple(range(len(rows))), named.view, None, source=2, named=named, over=0)
 
 
 def _put_moved(tangents: Any, y: Tensor, x: Tensor, ids: Tensor, rows: Tensor) -> Tensor:
@@ -113,7 +115,7 @@ def _put_batch(op: Op, node: Node, inputs: list, flags: list, size: int) -> Tens
 put_rows: Op = register(
     Op(
         name="put_rows",
-        kind="host",
+        kind="index",
         tex=r"\mathrm{put}(#1, #2, #3)",
         ref=_ref_put,
         infer=_infer_put,
@@ -124,7 +126,7 @@ put_rows: Op = register(
         ),
         jvp=_put_moved,
         batch=_put_batch,
-        writes=_write_rows,
+        spread=_spread_put,
         samples=(
             sample((4, 3), np.array([2, 0]), (2, 3)),
             sample((3,), np.array([1, 2]), (2,)),

@@ -76,7 +76,10 @@ def _spread_unwindows(before: Shape, after: Shape, extent: Shape, **attrs: Any) 
     lead = min(attrs["axes"])
     inner = range(at, at + many)
     order = (*range(lead), *inner, *range(lead, at), *range(at + many, len(before)))
-    view = View.whole(after).windows(_slides(after, **attrs)).transpose(order)
+    slides = _slides(after, **attrs)
+    view = View.whole(after).windows(slides).transpose(order)
+    if all(s == w and d == 1 and count * w == n for (_, count, w, s, d), n in zip(slides, extent)):
+        return Spread(order, view, None)  # the windows lie side by side
     return Spread(order, view, 0.0, adds=True)
 
 
@@ -97,6 +100,7 @@ def _folded(shape: Shape, extent: Shape, axes: Shape) -> Shape:
 
 
 _two = {"axes": (1, 2), "size": (2, 2), "stride": (1, 1), "dilation": (1, 1)}
+_apart = {"axes": (1, 2), "size": (2, 2), "stride": (2, 2), "dilation": (1, 1)}
 _wide = {"axes": (1, 2), "size": (2, 3), "stride": (2, 1), "dilation": (1, 2)}
 
 windows = register(
@@ -125,6 +129,7 @@ unwindows: Op = register(
         spread=_spread_unwindows,
         samples=(
             sample((2, 3, 2, 2, 2, 2), extent=(4, 3), **_two),
+            sample((2, 2, 3, 2, 2, 2), extent=(4, 6), **_apart),
             sample((1, 2, 2, 2, 3, 1), extent=(5, 6), **_wide),
         ),
     )

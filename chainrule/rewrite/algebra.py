@@ -7,8 +7,9 @@ from collections.abc import Callable
 from chainrule.core.node import Node
 from chainrule.core.recording import literal
 from chainrule.core.tensor import Tensor
+from chainrule.ops.arrange import concatenate_op
 from chainrule.ops.elementwise import sqrt
-from chainrule.ops.move import reshape, transpose
+from chainrule.ops.move import pad_op, reshape, transpose
 from chainrule.rewrite.engine import op, rewrite, rewrite_op, x
 
 
@@ -116,3 +117,43 @@ def multiply_constants(node: Node, tensor: Callable) -> Tensor | None:
         return None
     value = node.op.ref(*[node.dtype.type(s.attrs["value"]) for s in node.inputs]).item()
     return literal(value=value, shape=node.shape, dtype=node.dtype.name)
+
+
+@rewrite_op("add")
+def join_pads(node: Node, tensor: Callable) -> Tensor | None:
+    """pad(x) + pad(z) -> concatenate(x, z), with zeros between, where they lie apart on one axis
+
+    So the gradients of an array's parts are put together in one pass.
+    """
+    found = [_padded(source) for source in node.inputs]
+    if found[0] is None or found[1] is None or found[0][0] != found[1][0]:
+        return None
+    axis, shape = found[0][0], node.shape
+    pieces = sorted(found[0][1] + found[1][1], key=lambda piece: piece[0])
+    parts, at = [], 0
+    for start, source in [*pieces, (shape[axis], None)]:
+        if start < at:
+            return None
+        if start > at:
+            hole = (*shape[:axis], start - at, *shape[axis + 1 :])
+            parts.append(literal(value=0, shape=hole, dtype=node.dtype.name))
+        if source is not None:
+            parts.append(tensor(source))
+            at = start + source.shape[axis]
+    return concatenate_op(*parts, axis=axis)
+
+
+def _padded(node: Node) -> tuple[int, list[tuple[int, Node]]] | None:
+    """(axis, [(start, part)]) of what is 0 but for parts along one axis."""
+    if node.op is concatenate_op:
+        axis, start, pieces = node.attrs["axis"], 0, []
+        for part in node.inputs:
+            if not (part.op.name == "literal" and part.attrs["value"] == 0):
+                pieces.append((start, part))
+            start += part.shape[axis]
+        return axis, pieces
+    if node.op is not pad_op or node.attrs["value"] != 0 or any(node.attrs["gap"]):
+        return None
+    widths = zip(node.attrs["low"], node.attrs["high"], strict=True)
+    axes = [i for i, width in enumerate(widths) if any(width)]
+    return (axes[0], [(node.attrs["low"][axes[0]], node.inputs[0])]) if len(axes) == 1 else None

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.core.errors import ShapeError
+from chainrule.core.errors import ArgumentError, ShapeError
 from chainrule.core.op import Shape
 from chainrule.core.recording import Recording
 from chainrule.core.tensor import Tensor
@@ -135,9 +135,20 @@ def _marked(shapes: Any) -> Any:
     """`shapes` with leaves that `flatten` does not take apart."""
     if isinstance(shapes, dict):
         return {key: _marked(part) for key, part in shapes.items()}
+    if not isinstance(shapes, tuple | list):
+        raise _no_shape(shapes)
     if any(isinstance(part, dict | tuple | list) for part in shapes):
         return tuple(_marked(part) for part in shapes)
+    if not all(isinstance(extent, int) and extent > 0 for extent in shapes):
+        raise _no_shape(shapes)
     return np.broadcast_to(np.int8(0), tuple(shapes))
+
+
+def _no_shape(given: Any) -> ArgumentError:
+    return ArgumentError(
+        f"the shape of one example is a tuple of whole numbers above 0, got {given!r}",
+        mend="(28, 28, 1) for pictures, (4,) for four numbers, (10, 3) for ten steps of three",
+    )
 
 
 def check_features(x: Arrays, expected: Features, name: str) -> None:

@@ -5,6 +5,7 @@ Read next: `heads.py`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from chainrule.core.errors import ArgumentError, ChainruleError, ShapeError
@@ -36,7 +37,7 @@ class Ending:
 
     Of a dict they are named by their keys, of a tuple "output_0", "output_1"; a model that gives
     one tensor is `single`, and its output has no name. `reads` has, by identity, the tensors that
-    `take` alone reads, and how many of their rows for each example.
+    `take` alone reads, and how many of their rows for each example. `batch` is the size recorded.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Ending:
         # What is no multiple of the batch is read once for all, and there it counts as more.
         each = {n: count if count % batch else count // batch for n, count in found.items()}
         self.reads = {id(recording.sources[n]): count for n, count in each.items()}
+        self.batch = batch
         self.single = self.structure.kind is LEAF
         self.outputs = [
             Output(name, node.shape[1:], is_normalised(node))
@@ -75,10 +77,18 @@ class Ending:
                 )
 
 
+def stateful_layers(model: Any) -> Iterator[Any]:
+    """The layers that go on from batch to batch, so that all need to be of one size."""
+    if getattr(model, "stateful", False):
+        yield model
+    for _, part in held(model):
+        if not isinstance(part, Tensor):
+            yield from stateful_layers(part)
+
+
 def is_stateful(model: Any) -> bool:
-    """Whether a layer goes on from batch to batch, so that all need to be of one size."""
-    parts = [part for _, part in held(model) if not isinstance(part, Tensor)]
-    return getattr(model, "stateful", False) or any(map(is_stateful, parts))
+    """Whether there are any."""
+    return any(True for _ in stateful_layers(model))
 
 
 def _call(model: Any, features: Features, x: Any) -> Any:

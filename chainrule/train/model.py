@@ -23,7 +23,7 @@ from chainrule.nn.randomness import seeded
 from chainrule.train import weights
 from chainrule.train.arrays import Features
 from chainrule.train.callbacks import Callback
-from chainrule.train.ending import BATCH, Ending, is_stateful
+from chainrule.train.ending import BATCH, Ending, is_stateful, stateful_layers
 from chainrule.train.examples import Examples, float_dtype
 from chainrule.train.given import Given, converted, features_of, inputs_of, split_given
 from chainrule.train.heads import Asked, Heads
@@ -168,7 +168,7 @@ class Model(Module):
         if not steps.params:
             raise ArgumentError(
                 f"{self.name} has no parameters to train",
-                mend="a layer that has some, Dense(1), and that is not frozen",
+                mend="a layer that has some, Dense(1), made in __init__ and not frozen",
             )
         setup.stop_training = False
         return Fit(self, steps, plan, examples, validate, setup.progressed).run()
@@ -212,8 +212,15 @@ class Model(Module):
             told = f"{self.name} has seen no data yet, so its shapes are not known"
             raise ArgumentError(told, mend="model.summary((28, 28, 1)), the shape of one example")
         features = seen[-1] if shape is None else Features.like(shape)
-        steps, _ = self._functions(features)
-        made = summarise(self, features, float_dtype(self), steps.names)
+        fixed: list[Any] = [getattr(layer, "batch_size", None) for layer in stateful_layers(self)]
+        if None in fixed:
+            raise ArgumentError(
+                f"summary would fix the batch size of {self.name}, which is stateful, and does not "
+                "know it",
+                mend="model.build_for((32, ...)) before: the size of a batch, then the shape",
+            )
+        steps, ending = self._functions(features, next(iter(fixed), 1))
+        made = summarise(self, features, float_dtype(self), steps.names, ending.batch)
         if show:
             Console().print(made)
         return made

@@ -17,8 +17,7 @@ from chainrule.core.op import Shape
 from chainrule.core.tensor import Tensor, as_tensor
 from chainrule.data.checks import check_labels, numbers, places
 from chainrule.grad.vmap import vmap
-from chainrule.nn.losses import CHECKS, LOSSES, Loss, takes_logits, weighted_mean
-from chainrule.nn.losses import loss as find_loss
+from chainrule.nn.losses import CHECKS, LOSSES, Loss, loss as find_loss, takes_logits, weighted_mean
 from chainrule.ops.move import expand_dims
 from chainrule.train.ending import Output
 
@@ -111,8 +110,8 @@ class Objective:
         if example != output[:-1]:
             one_hot = example == output
             raise ShapeError(
-                f"{self.name} needs labels of shape {('n', *output[:-1])} for outputs of shape "
-                f"{('n', *output)}, got y of shape {y.shape}",
+                f"{self.name} needs labels of shape {_for_n(output[:-1])} for outputs of shape "
+                f"{_for_n(output)}, got y of shape {y.shape}",
                 mend='loss="categorical_crossentropy", or y.argmax(axis=-1)' if one_hot else "",
             )
         return check_labels(y, output[-1])
@@ -127,7 +126,7 @@ class Objective:
         if y.dtype.kind in "iu" and y.shape[1:] in (output[:-1], (*output[:-1], 1)):
             mend = f'loss="{SPARSE}" for integer labels, or np.eye({output[-1]})[y]'
         raise ShapeError(
-            f"{self.name} needs targets shaped like the outputs {('n', *output)}, got y of dtype "
+            f"{self.name} needs targets shaped like the outputs {_for_n(output)}, got y of dtype "
             f"{y.dtype} and shape {y.shape}",
             mend=mend,
         )
@@ -147,6 +146,11 @@ class Objective:
                     f"{places('sum of y', y.sum(axis=-1), apart)}",
                     mend='loss="binary_crossentropy" for classes that may hold together',
                 )
+
+
+def _for_n(example: Shape) -> str:
+    """The shape of n examples, as it is written in errors."""
+    return str(("n", *example)).replace("'", "")
 
 
 def takes_weights(function: Any) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from chainrule.core.errors import ArgumentError, UnknownNameError
+from chainrule.core.errors import ArgumentError, ShapeError, UnknownNameError
 from chainrule.core.tensor import Tensor, as_tensor
 from chainrule.core.tree import flatten, tree_map, unflatten
 from chainrule.grad.reverse import differentiable
@@ -115,6 +115,12 @@ class Optimizer:
         `learning_rate` replaces the optimiser's own for this update. Inside `cr.jit` the
         optimiser's own is a constant of the compiled step, a float passed here is an argument.
         """
+        if not isinstance(state, Mapping) or "step" not in state:
+            raise ArgumentError(
+                f"{type(self).__name__}.update takes (params, grads, state), and the state that "
+                "came was not made by init",
+                mend="state = opt.init(params); params, state = opt.update(params, grads, state)",
+            )
         rate = self.rate(state, learning_rate)
         new = {**state, "step": state["step"] + 1}
         t = cast(new["step"], "float64")
@@ -130,7 +136,14 @@ class Optimizer:
         param, g, *slots = row
         if g is None or not differentiable(param):
             return param, tuple(slots)
-        return self.step(as_tensor(param), as_tensor(g), tuple(slots), like(rate, param), t)
+        param, g = as_tensor(param), as_tensor(g)
+        if g.shape != param.shape:
+            raise ShapeError(
+                f"{type(self).__name__}.update needs a gradient like its parameter of shape "
+                f"{param.shape}, got shape {g.shape}",
+                mend="params and grads in one order, as cr.grad gives them",
+            )
+        return self.step(param, g, tuple(slots), like(rate, param), t)
 
 
 def like(number: Any, param: Any) -> Any:

@@ -39,9 +39,15 @@ class LearningRateScheduler(Callback):
         """Set the rate of this epoch."""
         rate = rate_of(self)
         found = self.schedule(epoch, rate) if self.takes_rate else self.schedule(epoch)
-        if not math.isfinite(float(found)) or float(found) < 0:
+        try:
+            fits = 0 <= float(found) < math.inf
+        except (TypeError, ValueError):
+            fits = False
+        if not fits:
             raise ArgumentError(
-                f"LearningRateScheduler: epoch {epoch} was given the rate {found!r}"
+                f"LearningRateScheduler: epoch {epoch} needs a rate of at least 0, "
+                f"got {found!r} from the schedule",
+                mend="return the rate",
             )
         self.model.optimizer.learning_rate = float(found)
 

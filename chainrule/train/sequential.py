@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from chainrule.core.errors import ArgumentError
@@ -19,6 +19,11 @@ class Sequential(Model):
     """
 
     def __init__(self, layers: Sequence[Module] = (), seed: int = 0, name: str | None = None):
+        if not isinstance(layers, Iterable):
+            raise ArgumentError(
+                f"Sequential needs a list of layers, got {layers!r}",
+                mend="Sequential([Dense(8), Dense(1)])",
+            )
         super().__init__(seed, name)
         self._chain(list(layers))
 

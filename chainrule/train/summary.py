@@ -5,19 +5,20 @@ Read next: `progress.py`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from chainrule.core.node import Node
+from chainrule.core.node import Node, Origin
 from chainrule.core.recording import Recording
 from chainrule.core.tensor import State, Tensor
+from chainrule.core.tree import flatten
 from chainrule.nn.parts import held
 from chainrule.ops.linear import extents
 from chainrule.train.arrays import Features
-from chainrule.train.ending import BATCH
 
 
 class Row(NamedTuple):
@@ -37,8 +38,9 @@ class Summary:
 
     `flops` counts, for one example without training, 2 for each multiplication and addition of a
     contraction, 1 for each element of an elementwise result or of a reduction's input, nothing
-    for moves. `memory` is the bytes of all intermediate results of one example before the
-    compiler joins any, an upper bound. `parameters` counts what is trained, `frozen` what is not.
+    for moves; a loop counts its body for each step, a condition all its branches. `memory` is the
+    bytes of all intermediate results of one example before the compiler joins any, an upper bound.
+    `parameters` counts what is trained, `frozen` what is not.
     """
 
     def __init__(self, name: str, rows: list[Row], itemsize: int):
@@ -91,47 +93,80 @@ class Summary:
         return captured.get()
 
 
-def summarise(model: Any, features: Features, kind: np.dtype, trained: list[str]) -> Summary:
+def summarise(
+    model: Any, features: Features, kind: np.dtype, trained: list[str], batch: int
+) -> Summary:
     """The table of a built `model` for examples of `features`, floats in dtype `kind`.
 
-    `trained` are paths of parameters.
+    `trained` are paths of parameters; the model is called once on a blank batch of size `batch`.
     """
     with Recording(concrete=False) as recording:
-        model(features.inputs(recording, BATCH, kind, model.reads_positions()))
+        x = features.inputs(recording, batch, kind, model.reads_positions())
+        model(x)
+        given = {recording.node_of(each) for each in flatten(x)[0]}
     parts = [(name, part) for name, part in held(model) if not isinstance(part, Tensor)]
     own = [name for name, part in held(model) if isinstance(part, Tensor)]
-    work: dict[str, list[Node]] = {}
-    for node, origin in recording.origins.items():
-        work.setdefault(origin.layer.split("/")[0] if origin.layer else "", []).append(node)
+    work: dict[str, list[Work]] = {}
+    for each in _worked(_reached(recording.origins, given)):
+        work.setdefault(each.origin.layer.split("/")[0], []).append(each)
     tensors = {**model.named_parameters(), **model.named_states()}
-    rows = [_row(name, part, work.get(name, []), tensors, trained) for name, part in parts]
-    rest = [node for name, nodes in work.items() if name not in dict(parts) for node in nodes]
-    if own or any(_flops(node) for node in rest):
+    rows = [_row(name, part, work.get(name, []), tensors, trained, batch) for name, part in parts]
+    rest = [each for name, found in work.items() if name not in dict(parts) for each in found]
+    if own or any(_flops(each.node) for each in rest):
         chosen = {name: tensors[name] for name in own if name in tensors}
-        rows.append(_row("", model, rest, chosen, trained, whole=True))
+        rows.append(_row("", model, rest, chosen, trained, batch, whole=True))
     sizes = [t.dtype.itemsize for t in tensors.values() if not isinstance(t, State)]
     return Summary(model.name, rows, max(sizes, default=4))
+
+
+class Work(NamedTuple):
+    """A node that depends on the input, where it came from, and how many times it runs."""
+
+    node: Node
+    origin: Origin
+    times: int
+
+
+def _reached(origins: dict[Node, Origin], given: set[Node]) -> Iterator[Work]:
+    """The nodes that depend on `given`; `origins` has them inputs before users."""
+    reached = set(given)
+    for node, origin in origins.items():
+        if not reached.isdisjoint(node.inputs):
+            reached.add(node)
+            yield Work(node, origin, 1)
+
+
+def _worked(found: Iterable[Work]) -> Iterator[Work]:
+    """`found`, each control node after what the graphs that it holds do."""
+    for node, origin, times in found:
+        holds = node.attrs.get("holds")
+        for graph, more in holds.graphs_run() if holds else ():
+            inside = [n for n in graph.order if n.inputs]
+            yield from _worked(Work(n, graph.origins.get(n, origin), times * more) for n in inside)
+        yield Work(node, origin, times)
 
 
 def _row(
     name: str,
     part: Any,
-    nodes: list[Node],
+    found: list[Work],
     tensors: dict[str, Tensor],
     trained: list[str],
+    batch: int,
     whole: bool = False,
 ) -> Row:
     inside = {path: t for path, t in tensors.items() if whole or path.startswith(f"{name}/")}
     moving = sum(t.size for path, t in inside.items() if path in trained)
-    made = [node for node in nodes if node.inputs and node.shape[:1] == (BATCH,)]
+    made = [each.node.shape[1:] for each in found if each.node.shape[:1] == (batch,)]
+    counted = [(node, times) for node, _, times in found if _flops(node)]
     return Row(
         name or "(itself)",
         type(part).__name__,
-        made[-1].shape[1:] if made else None,
+        made[-1] if made else None,
         moving,
         sum(t.size for t in inside.values()) - moving,
-        sum(map(_flops, made)) // BATCH,
-        sum(node.size * node.dtype.itemsize for node in made if _flops(node)) // BATCH,
+        sum(_flops(node) * times for node, times in counted) // batch,
+        sum(node.size * node.dtype.itemsize * times for node, times in counted) // batch,
     )
 
 

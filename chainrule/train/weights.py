@@ -55,6 +55,11 @@ def put_weights(model: Any, arrays: Mapping[str, Any]) -> None:
     do not fit.
     """
     tensors = tensors_of(model)
+    if not isinstance(arrays, Mapping):
+        raise ArgumentError(
+            f"set_weights needs arrays by their paths, got {type(arrays).__name__}",
+            mend=f"a dict as get_weights gives it, {{{next(iter(tensors))!r}: array, ...}}",
+        )
     given = {name: np.array(value) for name, value in arrays.items()}
     rows = {name: (tuple(array.shape), array.dtype.name) for name, array in given.items()}
     _check_names("the weights", tensors, rows, ArgumentError)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from chainrule.apps.baselines import majority, nearest_centroid
-from chainrule.apps.curve import draw_curve, sparkline, text_curve
+from chainrule.apps.curve import draw_curve, draw_lines, sparkline, text_curve
 from chainrule.core.errors import FileError
 from chainrule.data.registry import load
 
@@ -58,6 +58,15 @@ def test_picture_is_written_for_any_number_of_epochs(tmp_path, count):
     assert path.name == "curve.png"
     assert image.imread(path).shape[:2] == (320, 800)
     assert path.stat().st_size < 100_000
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_epochs_of_the_picture_are_whole_numbers(count):
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    axes = figure.subplots()
+    draw_lines(axes, "loss", {"loss": [1.0] * count}, best=1)
+    low, high = axes.get_xlim()
+    assert [x for x in axes.get_xticks() if low <= x <= high] == list(range(1, count + 1))
 
 
 def test_picture_that_cannot_be_written_is_typed(tmp_path):

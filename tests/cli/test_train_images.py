@@ -207,6 +207,7 @@ def test_ctrl_c_in_the_first_epoch_keeps_the_last_step(tmp_path, chainrule):
     assert code == 130 and out == "" and "Traceback" not in err
     if (tmp_path / "mine").exists():
         assert chainrule("evaluate", tmp_path / "mine").code == 0
+        assert "the weights of the last step are in mine" in err
     else:
         assert "stopped" in err
 

@@ -15,8 +15,8 @@ EDGES = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-30, -1e-30]
 RANGES = {
     "exp": (-87, 88, 1.1),  # below, float32 is subnormal, which is flushed
     "log": (1e-30, 1e30, 1.0),
-    "tanh": (-12, 12, 2.2),
-    "sigmoid": (-80, 80, 2.2),
+    "tanh": (-12, 12, 2.0),
+    "sigmoid": (-80, 80, 2.0),
     "sqrt": (0, 1e30, 0.5),
 }
 

@@ -13,7 +13,7 @@ from chainrule.ops.window import unwindows
 def segments(f: object) -> list:
     """The segments of a function jitted and called once."""
     (entry,) = f.entries.values()  # type: ignore[attr-defined]
-    return entry.program.native.segments
+    return entry.program.draft().segments
 
 
 def test_a_convolutional_step_with_dropout_is_one_native_call():
@@ -63,7 +63,7 @@ def test_a_host_op_stands_between_native_segments():
     ids = np.array([0, 2, 2, 1])
 
     def f(table, ids):
-        return cr.sum(cr.tanh(cr.take(table * 2.0, ids)) ** 2)
+        return cr.sum(cr.tanh(cr.sort(table * 2.0, 0)[ids]) ** 2)
 
     table = np.random.default_rng(3).standard_normal((3, 4))
     step = cr.jit(cr.value_and_grad(f))
@@ -71,7 +71,7 @@ def test_a_host_op_stands_between_native_segments():
     exact, exact_g = cr.value_and_grad(f)(table, ids)
     assert np.allclose(value, exact, rtol=1e-12) and np.allclose(g, exact_g, rtol=1e-12)
     names = [segment.node.op.name for segment in segments(step) if segment.node is not None]
-    assert names == ["take", "scatter_add"]
+    assert names == ["argsort"]
 
 
 def test_every_stage_prints_with_the_users_line(capsys, monkeypatch):

@@ -156,6 +156,13 @@ def test_a_loop_is_a_place_like_any_other() -> None:
     assert run(1.0).reason == "flows"
     closed = run(-9.0)
     assert (closed.reason, closed.op) == ("zero", "scan") and "scan(body" in closed.place.source
+    assert "inside the body of this loop" in str(closed) and "call the body once" in closed.mend
+
+
+def test_a_cut_inside_cond_or_checkpoint_says_where_to_ask() -> None:
+    hidden = found(lambda p: cr.sum(cr.checkpoint(lambda p: cr.stop_gradient(p) * 2)(p)))
+    assert (hidden.reason, hidden.op) == ("zero", "choose")
+    assert "inside what cond or checkpoint runs" in str(hidden)
 
 
 def model_and_loss() -> tuple[Any, Any]:

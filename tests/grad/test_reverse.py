@@ -89,6 +89,10 @@ def test_argnums_choose_arguments() -> None:
 def test_argnums_out_of_range_are_told() -> None:
     with pytest.raises(cr.ArgumentError, match="argnums 2 needs more than 1 arguments"):
         cr.grad(lambda x: x, argnums=2)(1.0)
+    with pytest.raises(cr.GradientError, match=r"model\.build_for\(x\.shape\) for a model"):
+        cr.grad(lambda layer: cr.sum(layer(np.ones((2, 3)))))(cr.nn.Dense(1))
+    with pytest.raises(cr.ArgumentError, match="needs the places of arguments, got 'x'"):
+        cr.grad(lambda x: x, argnums="x")(1.0)
 
 
 def test_gradients_come_in_the_tree_of_the_argument() -> None:

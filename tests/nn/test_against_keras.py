@@ -267,11 +267,17 @@ def test_defaults_are_those_of_keras_but_for_the_pages() -> None:
     assert len(list(classes())) > 60
 
 
-def test_absent_arguments_are_those_of_the_page() -> None:
+def stated_in(heading: str) -> dict[str, set[str]]:
+    """What the page says is not here: names, by what they would be of."""
     stated: dict[str, set[str]] = {}
-    for of, names, _ in table("Arguments that are not here"):
+    for of, names, _ in table(heading):
         for who in re.findall(r"`(\w+)`", of) or [of]:
             stated.setdefault(who, set()).update(re.findall(r"`(\w+)`", names))
+    return stated
+
+
+def test_absent_arguments_are_those_of_the_page() -> None:
+    stated = stated_in("Arguments that are not here")
     used: dict[str, set[str]] = {who: set() for who in stated}
     lacking = {}
     for kind, ours, theirs in classes():
@@ -286,3 +292,22 @@ def test_absent_arguments_are_those_of_the_page() -> None:
             lacking[f"{kind} {ours.__name__}"] = sorted(absent)
     assert not lacking, f"a row of {PAGE.name} is needed for {lacking}"
     assert used == stated, "a row of what is there"
+
+
+def test_what_the_model_lacks_is_that_of_the_page() -> None:
+    stated = stated_in("The model")
+    for name in stated.pop("Model"):
+        assert hasattr(keras.Model, name) and not hasattr(cr.Model, name), name
+    lacking = {
+        name: _arguments(getattr(keras.Model, name)) - _arguments(getattr(cr.Model, name))
+        for name in stated
+    }
+    for name, absent in lacking.items():
+        assert absent <= stated[name], f"a row of {PAGE.name} is needed for {name}"
+    used, there = (set().union(*each.values()) for each in (lacking, stated))
+    assert used == there, "a row of what is there"
+
+
+def _arguments(method: Any) -> set[str]:
+    free = {"kwargs", "filepath"}  # the second is `path` here, and comes first
+    return set(inspect.signature(method).parameters) - free

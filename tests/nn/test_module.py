@@ -363,3 +363,16 @@ def test_a_module_with_forward_is_told_the_name():
 def test_help_and_editors_see_the_arguments_of_init():
     assert list(inspect.signature(nn.Dense).parameters)[:2] == ["units", "activation"]
     assert str(inspect.signature(Net)) == "()"
+
+
+def test_an_unknown_argument_of_a_layer_is_named():
+    with pytest.raises(cr.UnknownNameError, match=r"of Dense 'unit' \(did you mean 'units'\?\)"):
+        nn.Dense(3, unit=4)
+    with pytest.raises(cr.UnknownNameError, match="unknown argument of Net 'size'"):
+        Net(size=3)
+
+
+def test_a_second_derivative_by_a_module_prints():
+    layer = nn.Dense(1).build_for((2, 3))
+    found = cr.hessian(lambda layer: cr.sum(layer(np.ones((2, 3))) ** 2))(layer)
+    assert "kernel (3, 1, 3, 1)" in repr(found) and "16 parameters" in repr(found)

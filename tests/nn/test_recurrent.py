@@ -339,6 +339,7 @@ def test_a_stateful_layer_keeps_its_batch_size():
     layer(X)
     text = raised(cr.ShapeError, lambda: layer(np.concatenate([X, X])))
     assert "LSTM is stateful and was built for batches of 2, got one of 4" in text
+    assert "batch_size=2, and as many examples as fill whole batches" in text
     assert "reset_states needs a stateful layer" in raised(
         cr.ArgumentError, lambda: nn.GRU(3).reset_states()
     )

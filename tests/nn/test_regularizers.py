@@ -125,3 +125,10 @@ def test_fit_keeps_to_the_constraint():
     free, _ = fitted()
     assert np.linalg.norm(free.get_weights()["dense/kernel"], axis=0).max() > 0.5
     assert weights["dense/bias"].min() >= 0 > free.get_weights()["dense/bias"].min()
+
+
+@pytest.mark.parametrize("wrong", [-1, np.nan, np.inf, "l2", True])
+def test_factor_of_a_regularizer_is_a_number_of_at_least_0(wrong):
+    for make in (L1, L2, L1L2, lambda l1: L1L2(l2=l1)):
+        with pytest.raises(cr.ArgumentError, match="must be a number of at least 0, got"):
+            make(wrong)

@@ -168,7 +168,7 @@ def public() -> set[str]:
     """The functions of `cr` that stand in `ops/` and are no op themselves."""
     return {
         name
-        for name, value in vars(cr).items()
+        for name, value in ((name, getattr(cr, name)) for name in dir(cr))
         if inspect.isfunction(value) and value.__module__.startswith("chainrule.ops.")
     }
 

@@ -89,8 +89,9 @@ def test_rate_is_set_before_each_epoch() -> None:
     assert seen == [0.05, 0.025, 0.0125]
     fit(model, LearningRateScheduler(lambda epoch: 0.1 + epoch), note)
     assert seen[3:] == [0.1, 1.1, 2.1]
-    with pytest.raises(cr.ArgumentError, match="epoch 0 was given the rate nan"):
-        fit(model, LearningRateScheduler(lambda epoch: float("nan")))
+    for wrong in (float("nan"), None, "fast", -1.0):
+        with pytest.raises(cr.ArgumentError, match=f"epoch 0 needs a rate .* got {wrong!r}"):
+            fit(model, LearningRateScheduler(lambda epoch, wrong=wrong: wrong))
     scheduled = model_for(optim.SGD(schedules.constant(0.1)))
     with pytest.raises(cr.ArgumentError, match="a schedule does so already"):
         fit(scheduled, LearningRateScheduler(lambda epoch: 0.1))

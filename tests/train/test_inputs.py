@@ -66,6 +66,7 @@ def test_faulty_data_changes_nothing(x, y, error, told) -> None:
         ("categorical_crossentropy", 3, np.ones((4, 3)), cr.DataError, "sum to 1"),
         ("binary_crossentropy", 1, [-1, 1, 1, -1], cr.DataError, "in 0 .. 1"),
         (SPARSE, 1, [0, 1, 1, 0], cr.ShapeError, "binary_crossentropy"),
+        (SPARSE, 3, np.eye(4)[:, :3], cr.ShapeError, r"shape \(n,\) for outputs of shape \(n, 3\)"),
         (lambda y, p: p - y, 1, np.zeros((4, 1)), cr.ShapeError, "must give one number"),
     ],
 )
@@ -212,6 +213,8 @@ def test_sequential_needs_layers() -> None:
             Sequential(wrong)
     with pytest.raises(cr.ArgumentError, match="seed must be an integer"):
         Sequential([nn.Dense(1)], seed=-1)
+    with pytest.raises(cr.ArgumentError, match=r"needs a list of layers, got Dense\(2\)"):
+        Sequential(nn.Dense(2), nn.Dense(1))
 
 
 def test_tensors_and_lists_are_data_too() -> None:

@@ -43,6 +43,14 @@ def test_state_is_a_pytree_with_an_int32_step() -> None:
     assert list(SGD().init(params)) == ["step"]
 
 
+def test_update_needs_gradients_like_the_parameters_and_its_own_state() -> None:
+    opt, params = Adam(), {"w": np.ones((3, 2))}
+    with pytest.raises(cr.ShapeError, match=r"of shape \(3, 2\), got shape \(2,\)"):
+        opt.update(params, {"w": np.ones(2)}, opt.init(params))
+    with pytest.raises(cr.ArgumentError, match=r"takes \(params, grads, state\)"):
+        opt.update(params, opt.init(params), params)
+
+
 @pytest.mark.parametrize(
     ("make", "told"),
     [

@@ -101,7 +101,7 @@ def test_looking_between_steps_changes_no_bit_of_a_fit_by_rows(always: Callable)
 def test_the_compiled_step_of_a_fit_makes_no_pass_over_the_table(always: Callable) -> None:
     model = fitted(optim.Averaged(optim.ClipByGlobalNorm(optim.AdamW(0.01), 1.0), 0.9), 1)
     for entry in model._setup.steps.train.entries.values():
-        native = entry.program.native
+        native = entry.program.draft()
         long = {n for n in native.graph.order if n.shape[:1] == (USERS,)}
         assert {n.op.name for n in long} == {"input", "put_rows"}
         assert {n for n in long if n.op.name == "put_rows"} <= native.inplace.keys()

@@ -140,6 +140,7 @@ def test_weights_in_memory_are_copies() -> None:
     assert same(ours.get_weights(), theirs.get_weights())
     for wrong, error in (
         ({}, cr.ArgumentError),
+        (list(copies.values()), cr.ArgumentError),
         (arrays(**{"dense/bias": np.zeros(2, "f4")}), cr.ShapeError),
     ):
         with pytest.raises(error):

@@ -1,0 +1,90 @@
+"""chainrule: a step by hand under `cr.jit`, and `fit`. Read next: `torch.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chainrule_bench.framework import Form, Job, framework
+
+
+class ByHand:
+    """One native call a step: loss, gradients and update; parameters and state donated."""
+
+    def __init__(self, job: Job):
+        import chainrule as cr
+
+        work, forward = job.workload, job.workload.models["chainrule"]()
+        opt = cr.optim.Adam(work.rate) if work.optimizer == "adam" else cr.optim.SGD(work.rate)
+
+        def mse(y: Any, out: Any) -> Any:
+            return cr.mean((out - y) * (out - y))
+
+        entropy = cr.nn.losses.SparseCategoricalCrossentropy(from_logits=True)
+        loss_of = mse if work.loss == "mse" else entropy
+
+        def loss_fn(params: Any, states: Any, x: Any, y: Any) -> Any:
+            out, states = forward(params, states, x)
+            return loss_of(y, out), states
+
+        @cr.jit(donate=("params", "states", "state"))
+        def step(params: Any, states: Any, state: Any, x: Any, y: Any) -> Any:
+            both, grads = cr.value_and_grad(loss_fn, has_aux=True)(params, states, x, y)
+            params, state = opt.update(params, grads, state)
+            return params, both[1], state, both[0]
+
+        self.step = step
+        self.params, self.states = cr.tree_map(cr.Tensor, (job.weights, job.states))
+        self.state = opt.init(self.params)
+        self.batches: list = job.pairs()
+        if work.tensors:
+            self.batches = [(cr.Tensor(x), cr.Tensor(y)) for x, y in self.batches]
+
+    def steps(self, first: int, count: int) -> list:
+        """A call for each step."""
+        batches, losses = self.batches, []
+        params, states, state = self.params, self.states, self.state
+        for at in range(first, first + count):
+            x, y = batches[at % len(batches)]
+            params, states, state, loss = self.step(params, states, state, x, y)
+            losses.append(loss)
+        self.params, self.states, self.state = params, states, state
+        return losses
+
+
+class Fit:
+    """`compile` and `fit`."""
+
+    def __init__(self, job: Job):
+        import chainrule as cr
+
+        self.job, work = job, job.workload
+        self.model = work.models["layers"]()
+        self.model.build_for((work.batch, *job.x.shape[1:]))
+        for name, tensor in self.model.named_parameters().items():
+            assert tensor.shape == job.weights[name].shape, name
+        self.model.set_weights({**job.weights, **job.states})
+        opt = cr.optim.Adam(work.rate) if work.optimizer == "adam" else cr.optim.SGD(work.rate)
+        entropy = cr.nn.losses.SparseCategoricalCrossentropy(from_logits=True)
+        self.model.compile(opt, "mse" if work.loss == "mse" else entropy)
+
+    def steps(self, first: int, count: int) -> list:
+        """One `fit`; its loss is the mean over the last epoch's batches."""
+        place, epochs = self.job.span(first, count)
+        x, y = self.job.x[place], self.job.y[place]
+        size = self.job.workload.batch
+        history = self.model.fit(x, y, batch_size=size, epochs=epochs, shuffle=False, verbose=0)
+        return [np.float64(history.history["loss"][-1])]
+
+
+framework(
+    name="chainrule",
+    packages=("chainrule",),
+    imports="import chainrule",
+    forms={
+        "step": Form("chainrule", "one", ByHand),
+        "fit": Form("layers", "many", Fit),
+    },
+    caches=("CHAINRULE_CACHE",),
+)
