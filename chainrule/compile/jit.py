@@ -63,10 +63,7 @@ class Jitted:
             return self.fn(*args, **kwargs)
         named = self._by_name(args, kwargs) if self.named or kwargs else None
         leaves, structure, fixed = self._open(args, named)
-        shapes = tuple(
-            (x.shape, x.dtype, _first(x, leaves)) if hasattr(x, "dtype") else _static(x)
-            for x in leaves
-        )
+        shapes = tuple([_kind(x, leaves) for x in leaves])
         key = (structure, shapes, fixed)
         captured = self.reading.now()
         entry = self.entries.get((key, captured))
@@ -200,6 +197,8 @@ def _input(recording: Recording, leaf: Any, position: int, positions: dict) -> T
 
 
 def _array(leaf: Any) -> np.ndarray:
+    if type(leaf) is Tensor and leaf._value is not None:
+        return leaf._value
     if isinstance(leaf, Tensor):
         value = written(leaf)._value
         return leaf.numpy() if value is None else value
@@ -209,6 +208,15 @@ def _array(leaf: Any) -> np.ndarray:
 def _is_made(end: Any) -> bool:
     """Whether an output leaf is computed; a State that is given back stays the object it is."""
     return isinstance(end, Tensor) and not isinstance(end, State)
+
+
+def _kind(leaf: Any, leaves: list) -> Any:
+    """What of an argument leaf the program is compiled for."""
+    if type(leaf) is Tensor and leaf._value is not None:  # the quick way for nearly all
+        return leaf._value.shape, leaf._value.dtype, None
+    if hasattr(leaf, "dtype"):
+        return leaf.shape, leaf.dtype, _first(leaf, leaves)
+    return _static(leaf)
 
 
 def _first(leaf: Any, leaves: list) -> int | None:

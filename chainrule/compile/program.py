@@ -8,6 +8,7 @@ Read next: `jit.py`.
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -75,6 +76,7 @@ class Native:
             self.memory[constant.buffer.slot] = constant.array()
         addresses = [0 if array is None else array.ctypes.data for array in self.memory]
         self.table = np.array(addresses, np.uint64)
+        self.seen: list[weakref.ref | None] = [None] * plan.slots  # whose address the table has
         made = {*plan.inputs, *(result.buffer for result in plan.results)}
         self.given = [r.view is None and r.buffer in made for r in plan.outputs]
         codes = [segment for segment in plan.segments if isinstance(segment, Code)]
@@ -108,20 +110,26 @@ class Native:
 
     def _filled(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         """The array of each slot, with its address in the table."""
-        memory, table = self.memory.copy(), self.table
+        memory = self.memory.copy()
         for buffer, donor in self.plan.results:
             if donor is None:
                 array = np.empty(buffer.shape, buffer.dtype)
             else:
                 array = _owned(arrays, donor, buffer.dtype)
-            memory[buffer.slot] = array
-            table[buffer.slot] = array.ctypes.data
+            memory[buffer.slot] = self._placed(buffer.slot, array)
         for buffer, array in zip(self.plan.inputs, arrays, strict=True):
             if not array.flags.c_contiguous or array.dtype != buffer.dtype:  # or byte order
                 array = np.ascontiguousarray(array, buffer.dtype)
-            memory[buffer.slot] = array
-            table[buffer.slot] = array.ctypes.data
+            memory[buffer.slot] = self._placed(buffer.slot, array)
         return memory
+
+    def _placed(self, slot: int, array: np.ndarray) -> np.ndarray:
+        """The array, its address in the table; to ask NumPy for that takes as long as a kernel."""
+        seen = self.seen[slot]
+        if seen is None or seen() is not array:
+            self.table[slot] = array.ctypes.data
+            self.seen[slot] = weakref.ref(array)
+        return array
 
     def faulted(self) -> int:
         """The number of the check that stopped the last run, 0 when none did."""

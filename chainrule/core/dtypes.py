@@ -14,6 +14,7 @@ from chainrule.core.errors import DtypeError, UnknownNameError
 
 NAMES = ("bool", "uint8", "int8", "int16", "int32", "int64", "uint32", "float32", "float64")
 DTYPES = {name: np.dtype(name) for name in NAMES}
+_OURS = frozenset(DTYPES.values())  # in this machine's byte order
 DEFAULT = DTYPES["float32"]
 BUNDLE = np.dtype(object)  # several tensors as the value of one node: what a control op gives
 
@@ -45,6 +46,8 @@ def as_array(value: Any) -> np.ndarray:
 
     Raises DtypeError for objects, strings and dtypes outside the list.
     """
+    if type(value) is np.ndarray and value.dtype in _OURS:
+        return value
     if isinstance(value, np.ndarray | np.generic):
         array = np.asarray(value)
     else:
