@@ -96,6 +96,7 @@ TWINS: dict[str, Callable] = {
     "cholesky": lambda x: torch.linalg.cholesky((x + x.mT) / 2),
     # torch's own gradient fails where its bounds are broadcast
     "clip": lambda *x: torch.clip(*torch.broadcast_tensors(*x)),
+    "concatenate": lambda *x, axis: torch.cat(x, axis),
     "contract": lambda x, z, spec: torch.einsum(spec, x, z),
     "cumsum": summed_up,
     "detsign": lambda x: torch.linalg.slogdet(x)[0],

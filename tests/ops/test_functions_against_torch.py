@@ -30,6 +30,7 @@ APART = {
 MATRIX, CUBE = (3, 4), (2, 3, 4)
 SQUARE = (3, 3)
 IMAGE, KERNEL = (2, 7, 6, 3), (3, 2, 3, 4)
+SERIES = (2, 8, 3)
 IDS = np.array([[0, 2], [1, 1]])
 ALONG = np.array([[0, 3, 1], [2, 2, 0], [1, 0, 3]])
 SIGNS = np.array([[True, False, True, True]] * 3)
@@ -52,8 +53,38 @@ def pooled(x: Any, *args: Any) -> Any:
     return F.max_pool2d(first(x), *args).movedim(1, -1)
 
 
+def apart(x: Any, kernel: Any, **options: Any) -> Any:
+    rows, columns, channels, many = kernel.shape
+    weights = kernel.permute(2, 3, 0, 1).reshape(channels * many, 1, rows, columns)
+    return F.conv2d(first(x), weights, groups=channels, **options).movedim(1, -1)
+
+
+def resized(x: Any, size: tuple, mode: str) -> Any:
+    corners = None if mode == "nearest" else False
+    return F.interpolate(first(x), size, mode=mode, align_corners=corners).movedim(1, -1)
+
+
 Row = tuple[str, Callable, Callable, tuple]
 LIKE: list[Row] = [
+    ("average_pool1d", cr.average_pool1d, lambda x: F.avg_pool1d(first(x), 2).movedim(1, -1),
+     (SERIES,)),
+    ("average_pool2d", lambda x: cr.average_pool2d(x, 3, 2),
+     lambda x: F.avg_pool2d(first(x), 3, 2).movedim(1, -1), (IMAGE,)),
+    ("conv1d", lambda x, k: cr.conv1d(x, k, stride=2),
+     lambda x, k: F.conv1d(first(x), k.permute(2, 1, 0), stride=2).movedim(1, -1),
+     (SERIES, (3, 3, 4))),
+    ("conv_transpose1d", lambda x, k: cr.conv_transpose1d(x, k, stride=2),
+     lambda x, k: F.conv_transpose1d(first(x), k.permute(2, 1, 0), stride=2).movedim(1, -1),
+     (SERIES, (3, 4, 3))),
+    ("conv_transpose2d", lambda x, k: cr.conv_transpose2d(x, k, stride=2),
+     lambda x, k: F.conv_transpose2d(first(x), k.permute(3, 2, 0, 1), stride=2).movedim(1, -1),
+     (IMAGE, (3, 2, 4, 3))),
+    ("depthwise_conv2d", cr.depthwise_conv2d, apart, (IMAGE, (3, 2, 3, 2))),
+    ("max_pool1d", cr.max_pool1d, lambda x: F.max_pool1d(first(x), 2).movedim(1, -1), (SERIES,)),
+    ("resize", lambda x: cr.resize(x, (14, 12)), lambda x: resized(x, (14, 12), "nearest"),
+     (IMAGE,)),
+    ("resize", lambda x: cr.resize(x, (5, 9), "bilinear"),
+     lambda x: resized(x, (5, 9), "bilinear"), (IMAGE,)),
     ("all", lambda x: cr.all(cr.greater(x, -1), 1), lambda x: (x > -1).all(1), (MATRIX,)),
     ("any", lambda x: cr.any(cr.greater(x, 1), 1), lambda x: (x > 1).any(1), (MATRIX,)),
     ("arange", lambda: cr.arange(5), lambda: torch.arange(5), ()),
