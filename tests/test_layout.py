@@ -100,7 +100,7 @@ def name_faults(root: Path) -> list[str]:
 def length_faults(root: Path) -> list[str]:
     return [
         f"{path.relative_to(root)}: {lines} lines, at most {MOST_LINES}"
-        for path in python_files(root, "chainrule")
+        for path in python_files(root, *SOURCES)
         if (lines := len(path.read_text(encoding="utf-8").splitlines())) > MOST_LINES
     ]
 
