@@ -17,8 +17,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import chainrule.explain
 import chainrule.ops  # it gives Tensor its operators
 from chainrule.grad.reverse import grad as grad  # else `grad` would be the folder of this name
+
+del globals()["explain"]  # the folder, which is loaded: the name is now free for the function
 
 __version__ = "0.1.0"
 

@@ -8,6 +8,9 @@ from chainrule import (
 from chainrule.compile.jit import (
     jit as jit,
 )
+from chainrule.compile.replay import (
+    find_nonfinite as find_nonfinite,
+)
 from chainrule.core import (
     errors as errors,
 )
@@ -42,6 +45,30 @@ from chainrule.core.tree import (
     register_tree as register_tree,
     tree_map as tree_map,
     unflatten as unflatten,
+)
+from chainrule.explain.derivation import (
+    Derivation as Derivation,
+    derivation as derivation,
+)
+from chainrule.explain.explain import (
+    explain as explain,
+)
+from chainrule.explain.explanation import (
+    Explanation as Explanation,
+)
+from chainrule.explain.influence import (
+    influence as influence,
+)
+from chainrule.explain.layers import (
+    layer_strip as layer_strip,
+)
+from chainrule.explain.methods import (
+    Model as Model,
+    Sequential as Sequential,
+)
+from chainrule.explain.student import (
+    Verdict as Verdict,
+    check_derivation as check_derivation,
 )
 from chainrule.grad.branches import (
     checkpoint as checkpoint,
@@ -267,10 +294,8 @@ from chainrule.train import (
     History as History,
     LambdaCallback as LambdaCallback,
     LearningRateScheduler as LearningRateScheduler,
-    Model as Model,
     ModelCheckpoint as ModelCheckpoint,
     ReduceLROnPlateau as ReduceLROnPlateau,
-    Sequential as Sequential,
     TerminateOnNaN as TerminateOnNaN,
     UseAverage as UseAverage,
     metrics as metrics,

@@ -26,7 +26,6 @@ from chainrule_bench.workload import Workload
 from chainrule_bench.workloads import WORKLOADS
 
 SLOW = 2.0  # seconds a step, beyond which a form takes no rounds
-BATCHES = 128  # that are written, and seen over and over
 
 
 def compare(plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -75,7 +74,7 @@ class Comparison:
     def __init__(self, plan: Plan, work: Workload, folder: Path, tell: Callable[[str], None]):
         self.plan, self.work, self.folder, self.tell = plan, work, folder, tell
         x, y = work.data()
-        self.batches = min(BATCHES, len(x) // work.batch)
+        self.batches = min(work.batches, len(x) // work.batch)
         used = self.batches * work.batch
         np.save(folder / "x.npy", x[:used])
         np.save(folder / "y.npy", y[:used])

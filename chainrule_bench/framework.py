@@ -35,6 +35,18 @@ class Job(NamedTuple):
         places = [slice(at * size, (at + 1) * size) for at in range(self.epoch)]
         return [(x[place], self.y[place]) for place in places]
 
+    def value_of(self, path: str) -> np.ndarray | None:
+        """The weight or state of a framework's variable: of those "layer/kind" whose layer is a
+        part of `path`, the one with the longest kind that `path` ends with; None where none is."""
+        parts = path.split("/")
+        whole = "_".join(parts)
+        found = {
+            name: value
+            for name, value in {**self.weights, **self.states}.items()
+            if name.split("/")[0] in parts and whole.endswith("_" + name.split("/")[1])
+        }
+        return found[max(found, key=len)] if found else None
+
     def span(self, first: int, count: int) -> tuple[slice, int]:
         """The examples of `count` batches from number `first`, and how often to go over them."""
         size, epochs = self.workload.batch, max(1, count // self.epoch)

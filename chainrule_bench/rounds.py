@@ -87,7 +87,7 @@ class Lane:
 
     def __init__(self, row: Row, peer: Peer, batches: int, plan: Plan):
         self.row, self.peer, self.plan, self.batches = row, peer, plan, batches
-        self.count = 1
+        self.first, self.count = 0, 1
         self.clean: list[float] = []
         self.dirty: list[tuple[float, float]] = []  # (CPUs that others used, time of a step)
 
@@ -111,9 +111,12 @@ class Lane:
         return bool(self.row.error) or enough or tries >= self.plan.rounds + self.plan.again
 
     def round(self) -> None:
-        """One round."""
+        """One round, on the batches after those of the round before."""
         watch = Watch()
-        answer = self.peer.ask("steps", first=0, count=self.count)
+        answer = self.peer.ask("steps", first=self.first, count=self.count)
+        self.first += self.count
+        if self.first + self.count > self.batches:
+            self.first = 0
         others = watch.others(answer["cpu"])
         step = answer["seconds"] / self.count
         if others <= BUSY:

@@ -38,7 +38,8 @@ class Workload:
     `weights` are named "layer/kind" in Keras's layouts, in Keras's order; `states` likewise, for
     what a step renews without a gradient. `data` gives examples in the order they are seen, the
     batches of an epoch being slices of them. `models` holds for each framework a function of no
-    arguments that gives the model; a framework that has none is left out of the comparison.
+    arguments that gives the model, and more where it has a way of its own, as "torch-packed"; a
+    framework that has none is left out of the comparison.
     `frameworks/` says of each what it expects.
     """
 
@@ -51,14 +52,17 @@ class Workload:
     phases: Callable[[], Sequence[Phase]]
     states: Callable[[], Arrays] = dict
     loss: str = "cross-entropy"  # of logits and labels; or "mse"
-    optimizer: str = "adam"  # or "sgd"
+    optimizer: str = "adam"  # or "sgd", "adagrad", "adamw"
     rate: float = 1e-3
+    decay: float = 0  # of weights, each step times the rate; for "adamw"
     calls: tuple[str, ...] = ("one", "many")  # steps in a call, of the forms that take part
     tensors: bool = False  # whether each call gets the framework's own arrays, made beforehand
     check: int = 50  # steps whose mean loss must agree
-    # Weights whose rows are a flattened image (height, width, channels), which a framework that
-    # keeps channels first must put in another order.
-    flattened: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    batches: int = 128  # that are written, and seen over and over
+    tables: tuple[str, ...] = ()  # weights of which a step reads few rows, and nothing else
+    # What puts a weight's rows or columns in torch's order: it keeps channels first, and has its
+    # gates in an order of its own.
+    in_torch_order: Mapping[str, Callable[[np.ndarray], np.ndarray]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         needed = ("name", "about", "batch", "models", "calls", "check")
@@ -81,12 +85,17 @@ def he(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return (rng.standard_normal(shape) * scale).astype(np.float32)
 
 
+def normal(rng: np.random.Generator, *shape: int, scale: float) -> np.ndarray:
+    """Normal numbers of that standard deviation."""
+    return rng.standard_normal(shape, np.float32) * np.float32(scale)
+
+
 def zeros(*shape: int) -> np.ndarray:
     """A bias."""
     return np.zeros(shape, np.float32)
 
 
-def product(name: str, m: int, k: int, n: int, *, first: bool = False) -> list[Phase]:
+def product(name: str, m: float, k: int, n: int, *, first: bool = False) -> list[Phase]:
     """A product (m, k) (k, n) forward and its gradients; the first layer's input needs none."""
     size = 4.0 * (m * k + k * n + m * n)
     ways = ("forward", "to weights") if first else ("forward", "to weights", "to inputs")
@@ -120,6 +129,11 @@ def passes(name: str, reads: float, writes: float, *, flops: float = 0, roots: f
 def adam(count: int) -> Phase:
     """Adam on so many parameters: p, m and v read and written, g read; a division and a root."""
     return Phase("adam", 12.0 * count, 28.0 * count, 16.0 * count, 2.0 * count)
+
+
+def row_adam(name: str, count: float, among: float) -> Phase:
+    """Adam on so many of a table's numbers, which lie scattered `among` others."""
+    return Phase(name, 12.0 * count, 28.0 * count, 16.0 * among, 2.0 * count)
 
 
 def batches(x: np.ndarray, y: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

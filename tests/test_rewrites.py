@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+import chainrule.compile.draft  # the rules register
 from chainrule.compile.layout import LAYOUT
 from chainrule.core.graph import parse
 from chainrule.core.op import OPS
 from chainrule.core.recording import literal
-from chainrule.ops.rows import caught_up, put_rows
+from chainrule.ops.rows import caught_up, put_parts, put_rows
 from chainrule.rewrite.engine import RULES, Rewrite, rewrite, rewrite_graph, rewrite_op, z
 from tests.rewrite_checks import (
     check_pattern_rule,
@@ -54,6 +55,11 @@ def rows_of_four() -> tuple:
     return cr.arange(4, "int32"), None, *zeros
 
 
+def twice() -> tuple:
+    """An id that comes twice, and where its row stands."""
+    return tuple(literal(value=value, shape=(2,), dtype="int64") for value in (3, 1))
+
+
 SAMPLES: dict[str, Callable] = {
     "join_transposes": lambda x: cr.transpose(
         cr.transpose(x.reshape((4, 2, 3)), (1, 2, 0)), (2, 0, 1)
@@ -63,6 +69,10 @@ SAMPLES: dict[str, Callable] = {
     ),
     "choose_rows": lambda x: cr.where(
         cr.sum(x) > 0.0, put_rows(x, cr.arange(2) + 1, x[:2]), x
+    ),
+    "choose_parts": lambda x: cr.where(
+        cr.sum(x) > 0.0, put_parts(cr.reshape(x, (4, 2, 3)), *twice(), x[:2, :3], x[2:, 3:]),
+        cr.reshape(x, (4, 2, 3)),
     ),
     "join_pads": lambda x: (
         cr.pad(x[:, 4:], [(0, 0), (4, 0)]) + cr.pad(x[:, 1:3] * 2.0, [(0, 0), (1, 3)])
@@ -76,6 +86,7 @@ SAMPLES: dict[str, Callable] = {
     "gather_windows": lambda x: fold(x),
     "gather_slice": lambda x: fold(x)[:, 1:6],
     "part_sums": lambda x: cr.contract(many(x), many(x)[:, :3], spec="ki,kj->ij"),
+    "sum_of_squares": lambda x: cr.sum(cr.transpose(x @ x.T) * cr.transpose(x @ x.T)),
     "two_steps": lambda x: cr.sum(many(x * x).reshape((64, -1, 6)), axis=(0, 1)),
     "reshape_constants": lambda x: x.reshape((12, 2)) * literal(
         value=2.5, shape=(4, 6), dtype=x.dtype.name

@@ -11,8 +11,8 @@ from typing import Any
 
 from chainrule.apps.runs import write_text
 from chainrule.core.errors import FileError
+from chainrule.explain.numerals import sparkline
 
-BLOCKS = "▁▂▃▄▅▆▇█"
 TRAINING, OTHER, QUIET = "#4c72b0", "#dd8452", "#8c8c8c"
 
 
@@ -92,18 +92,3 @@ def text_curve(path: Path, history: Mapping[str, Sequence[float]], title: str) -
         rows.append(f"{epoch + 1:5d}" + "".join(f"{history[name][epoch]:14.5f}" for name in names))
     write_text(path, "\n".join(rows) + "\n")
     return path
-
-
-def sparkline(values: Sequence[float], width: int = 48) -> str:
-    """`values` as a line of blocks, the least lowest; longer ones are thinned out evenly.
-
-    >>> sparkline([0.0, 0.5, 1.0])
-    '▁▅█'
-    """
-    if len(values) > width:
-        values = [values[i * (len(values) - 1) // (width - 1)] for i in range(width)]
-    finite = [value for value in values if value - value == 0]
-    low, high = min(finite, default=0.0), max(finite, default=0.0)
-    scale = (len(BLOCKS) - 1) / (high - low) if high > low else 0.0
-    marks = ["?" if v - v != 0 else BLOCKS[round((v - low) * scale)] for v in values]
-    return "".join(marks)

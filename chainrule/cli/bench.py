@@ -11,8 +11,9 @@ from chainrule.cli.terminal import FINDINGS, AsJson, columns, show, show_json, t
 Workloads = typer.Argument(
     None,
     metavar="[WORKLOAD...]",
-    help="cnn, mlp-128, mlp-32, resnet, tiny, tiny-arrays, tiny-many; or shapes, which times "
-    "single products and convolutions.",
+    help="cnn, gpt, mlp-128, mlp-32, recsys, recsys-large-adagrad, recsys-large-adam, "
+    "recsys-large-sgd, lstm-32, lstm-128, gru-32, gru-128, resnet, tiny, tiny-arrays, tiny-many; "
+    "or shapes, which times single products and convolutions.",
     show_default="all but shapes",
 )
 Peers = typer.Option(

@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 import typer
 
-from chainrule.cli import bench, cache, checks, data, runs, train
+from chainrule.cli import bench, cache, checks, data, explain, runs, train
 from chainrule.cli.terminal import Commands
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.add_typer(train.app, name="train", help="Train a model; the run folder holds all of it.")
 app.command("evaluate")(runs.evaluate)
 app.command("predict")(runs.predict)
+app.command("explain")(explain.explain)
 app.add_typer(data.app, name="data", help="The data sets: which there are, and fetching them.")
 app.command("bench")(bench.bench)
 app.add_typer(cache.app, name="cache", help="Compiled code and plans kept on disk.")

@@ -17,22 +17,33 @@ from chainrule.compile.fuse import (
     is_full,
     named_by,
     row_view,
+    taken_by,
 )
+from chainrule.compile.squares import square_parts
 from chainrule.core.node import Node
 from chainrule.core.view import Named, Spread, View
+
+
+class ByIds(NamedTuple):
+    """The number of the access of the ids that name places, the elements from one place to the
+    next, and how many places there are."""
+
+    ids: int
+    step: int
+    extent: int
 
 
 class Access(NamedTuple):
     """A buffer read or written over the kernel's space.
 
-    With `named`, (access of ids, step): each place lies its id times the step further on.
+    With `named`, each place lies its id times the step further on.
     """
 
     buffer: str
     strides: tuple[int, ...]
     offset: int
     dtype: str
-    named: tuple[int, int] | None = None
+    named: ByIds | None = None
 
 
 class Axis(NamedTuple):
@@ -90,6 +101,8 @@ class Plan:
             if node.op.kind == "random":
                 self._load_key(node)
         for node in self.stored:
+            if node.op is square_parts:
+                continue  # it is counted in parts, not in places
             full = is_full(node, self.kernel) or is_copy(node)
             view = View.whole(self.kernel.space) if full else row_view(self.kernel)
             named = None
@@ -120,17 +133,17 @@ class Plan:
             found.append(self._access(self.names(node), over, node))
         return found[0], found[1]
 
-    def _ids(self, node: Node, named: Named) -> tuple[int, int]:
-        """(the access of the ids that name places, the elements from one place to the next)."""
+    def _ids(self, node: Node, named: Named) -> ByIds:
         ids = self.resolver.operands(node)[named.ids]
         steps = [0] * len(named.view.shape)
         for axis, step in zip(named.axes, ids.view.strides, strict=True):
             steps[axis] = step
         over = View(named.view.shape, tuple(steps), ids.view.offset)
-        return self._access(self.names(ids.node), over, ids.node), named.step
+        access = self._access(self.names(ids.node), over, ids.node)
+        return ByIds(access, named.step, named.extent)
 
     def _access(
-        self, buffer: str, view: View, node: Node, named: tuple[int, int] | None = None
+        self, buffer: str, view: View, node: Node, named: ByIds | None = None
     ) -> int:
         access = Access(buffer, view.strides, view.offset, node.dtype.name, named)
         if access not in self.accesses:
@@ -150,6 +163,8 @@ class Plan:
             view = view.broadcast_to(self.kernel.space)
         named = None
         if self.spread:
+            if (found := taken_by(node, self.spread, view)) is not None:
+                view, named = found.view, self._ids(node, found)
             view = view.transpose(self.spread.order)
         elif node.op.kind == "index":
             found = named_by(node, view)

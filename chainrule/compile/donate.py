@@ -28,7 +28,8 @@ def donations(
     """The order of `kernels` that makes it safe, and for outputs the number of their donor."""
     ends = {resolver.found[n].node for n in graph.outputs}
     owner = {node: kernel for kernel in kernels for node in kernel.nodes}
-    stopping = {k for k in kernels if k.host} | set(ids_of(kernels, resolver))
+    # Whoever reads by ids checks them before they are written by: such a reader comes first.
+    stopping = {k for k in kernels if k.host} | set(ids_of(sorted(kernels, key=_puts), resolver))
     readers_of = _readers(kernels, resolver)
     after: dict[Kernel, set[Kernel]] = {}
     chosen: dict[Node, int] = {}
@@ -66,6 +67,10 @@ def _readers(kernels: list[Kernel], resolver: Resolver) -> dict[Node, dict[Kerne
             for operand in resolver.operands(node):
                 found.setdefault(operand.node, {})[kernel] = None
     return found
+
+
+def _puts(kernel: Kernel) -> bool:
+    return any(spread.over is not None for spread in spreads_of(kernel.nodes[0]))
 
 
 def _put_over(node: Node, output: Node, resolver: Resolver) -> bool:

@@ -15,9 +15,10 @@ from chainrule.compile.fuse import Kernel, fuse
 from chainrule.compile.gather import FAULT, ids_of
 from chainrule.compile.layout import LAYOUT
 from chainrule.compile.memory import Life, plan
-from chainrule.compile.module import FAULT_SLOT, Segment, build_segments
+from chainrule.compile.module import Segment, build_segments
 from chainrule.compile.plan import Buffer, Code, Constant, Host, Ids, ProgramPlan, Read, Result
 from chainrule.compile.runtime import build
+from chainrule.compile.share import FAULT_SLOT, HALT_SLOT
 from chainrule.compile.stopwatch import Stopwatch
 from chainrule.core.graph import Graph
 from chainrule.core.node import Node
@@ -26,7 +27,7 @@ from chainrule.core.view import View
 from chainrule.rewrite import algebra, rows, stability  # noqa: F401  (their rules register)
 from chainrule.rewrite.engine import rewrite_graph
 
-HEADER = FAULT_SLOT + 1  # table slots before the buffers: the arena, where checks report
+HEADER = HALT_SLOT + 1  # table slots before the buffers: the arena, the words that stop a step
 
 
 class Draft:
@@ -52,6 +53,7 @@ class Draft:
         graph, resolver = self.graph, self.resolver
         self.direct = dict.fromkeys(n for n in graph.outputs if resolver.computed(n))
         self.stored: dict[Kernel, list[Node]] = {}
+        self.rooms: dict[Node, str] = {}  # the buffers that line ops work in
         lives: list[Life] = []
         readers_of: dict[Node, list[int]] = {}
         for step, kernel in enumerate(self.kernels):
@@ -59,6 +61,10 @@ class Draft:
                 readers_of.setdefault(node, []).append(step)
         for step, kernel in enumerate(self.kernels):
             for node in kernel.nodes:
+                if node.op.room:
+                    self.rooms[node] = f"room{len(self.rooms)}"
+                    size = 4 * node.op.room(node.shape[-1])
+                    lives.append(Life(self.rooms[node], size, step, step))
                 readers = [i for i in readers_of.get(node, ()) if i != step]
                 if not readers and node not in self.ends:
                     continue
@@ -67,8 +73,11 @@ class Draft:
                     last = len(self.kernels) if node in self.ends else max(readers)
                     lives.append(Life(node, node.size * node.dtype.itemsize, step, last))
         offsets, self.arena_size = plan(lives)
-        for node, offset in offsets.items():
-            self._name(node, 0, offset)
+        for owner, offset in offsets.items():
+            if isinstance(owner, Node):
+                self._name(owner, 0, offset)
+            else:
+                self.slots[owner] = (0, offset, "int32")
         wanted = self._literals()
         slot = HEADER
         leaves = [*graph.inputs, *(n for n in graph.order if n.op.kind == "leaf")]

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from chainrule.compile.squares import square_parts
 from chainrule.core.graph import Graph
 from chainrule.core.node import Node
 from chainrule.core.op import Shape
@@ -22,7 +23,7 @@ from chainrule.core.view import Named, Spread, View, contiguous
 from chainrule.grad.control import part_op
 from chainrule.ops.linear import Letters, letters
 
-LOOP_KINDS = ("elementwise", "reduction", "running", "random")
+LOOP_KINDS = ("elementwise", "reduction", "running", "line", "random")
 FROM_MEMORY = ("index", "random")  # what these read is there before their kernel runs
 
 
@@ -109,7 +110,7 @@ def space_of(node: Node) -> Shape:
     """The indices a node's computation runs over."""
     before = node.inputs[0].shape if node.inputs else ()
     spreads = spreads_of(node)
-    if len(spreads) == 1:
+    if spreads and (len(spreads) == 1 or spreads[0].over is not None):
         return put_from(node, spreads[0])
     moved = is_copy(node) and not spreads
     return before if moved or node.op.kind == "reduction" else node.shape
@@ -143,6 +144,22 @@ def named_by(node: Node, view: View | None = None) -> Named | None:
     return node.op.lower(view or View.whole(first), *others, **node.attrs)
 
 
+def taken_by(node: Node, spread: Spread, view: View) -> Named | None:
+    """How ids name the slices of a spread's source, which lies as `view` says."""
+    if spread.taken is None:
+        return None
+    return Named.along(view, 0, node.inputs[spread.taken].shape)._replace(ids=spread.taken)
+
+
+def names_in(node: Node) -> list[Named]:
+    """All the ways in which ids name places for a node to read or write."""
+    found = [named_by(node)]
+    for spread in spreads_of(node):
+        source = View.whole(node.inputs[spread.source].shape)
+        found.append(taken_by(node, spread, source))
+    return [named for named in found if named is not None]
+
+
 def is_native(node: Node, resolver: Resolver) -> bool:
     """Whether a kernel can be made of `node`; NumPy runs it otherwise."""
     if node.op.kind == "contraction":
@@ -160,7 +177,7 @@ def singles(graph: Graph, resolver: Resolver) -> dict[Node, Kernel]:
     for node in graph.order:
         if not resolver.computed(node):
             continue
-        if node.op is part_op:  # the run that makes the bundle puts it in place
+        if node.op in (part_op, square_parts):  # what makes its input puts it in place
             found[node] = found[node.inputs[0]]
             found[node].nodes.append(node)
             continue
@@ -226,11 +243,12 @@ def union(first: Kernel, second: Kernel, resolver: Resolver) -> Kernel | None:
     order = sorted(first.nodes + second.nodes, key=resolver.places.__getitem__)
     kernel = Kernel(order, lead.space, lead.reduced, product)
     members = set(order)
-    for node in order:
+    inner = [node for node in order if node.op is not square_parts]
+    for node in inner:
         if node.op.kind != "reduction":
             full = node.shape == kernel.space
             row = bool(kernel.reduced) and squeezed(node.shape) == kernel.rows
-            alone = is_copy(node) or node.op.kind == "running"
+            alone = is_copy(node) or node.op.kind in ("running", "line")
             if alone or not (full or (row and node.op.kind != "index")):
                 return None
         for operand in resolver.operands(node):
@@ -238,7 +256,7 @@ def union(first: Kernel, second: Kernel, resolver: Resolver) -> Kernel | None:
             from_memory = node is product or node.op.kind in FROM_MEMORY
             if inside and (from_memory or not aligned(node, operand, kernel)):
                 return None
-    if product and not all(fits_tile(node, product, resolver) for node in order):
+    if product and not all(fits_tile(node, product, resolver) for node in inner):
         return None
     kernel.reads = (first.reads | second.reads) - {first, second}
     return kernel

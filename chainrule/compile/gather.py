@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from chainrule.compile.axes import Access, merged_axes
-from chainrule.compile.fuse import Kernel, Operand, Resolver, named_by, spreads_of
+from chainrule.compile.fuse import Kernel, Operand, Resolver, names_in, spreads_of
 from chainrule.compile.kernel import Builder, Value
 from chainrule.compile.loops import Emitter, Walk
 from chainrule.core.node import Node
@@ -36,15 +36,13 @@ def ids_of(kernels: Iterable[Kernel], resolver: Resolver) -> dict[Kernel, list[I
     seen: set[tuple[Operand, int]] = set()
     for kernel in kernels:
         for node in () if kernel.host else kernel.nodes:
-            named = named_by(node)
-            if named is None:
-                continue
-            operand = resolver.operands(node)[named.ids]
-            if (operand, named.extent) not in seen:
-                seen.add((operand, named.extent))
-                number = len(seen)
-                ids = Ids(operand, named.extent, number, node.inputs[named.ids])
-                found.setdefault(kernel, []).append(ids)
+            for named in names_in(node):
+                operand = resolver.operands(node)[named.ids]
+                if (operand, named.extent) not in seen:
+                    seen.add((operand, named.extent))
+                    number = len(seen)
+                    ids = Ids(operand, named.extent, number, node.inputs[named.ids])
+                    found.setdefault(kernel, []).append(ids)
     return found
 
 
@@ -140,24 +138,28 @@ class Fill:
 
 
 class Joined:
-    """Several loop kernels that do not wait for one another, as one: threads share all units."""
+    """Several loop kernels that do not wait for one another, as one: threads share all units.
+
+    Where each has as many, a thread does the same ones of all: rows of parts that lie side by side.
+    """
 
     def __init__(self, k: Builder, parts: Sequence[Emitter]):
         self.k, self.parts = k, parts
+        self.each = [part.units() for part in parts]
+        self.alike = len(set(self.each)) == 1
 
     def units(self) -> int:
-        """The units of all."""
-        return sum(part.units() for part in self.parts)
+        """The units of all, counted through the parts in order; of each, where these are alike."""
+        return self.each[0] if self.alike else sum(self.each)
 
     def emit(self, lo: Value, hi: Value) -> None:
-        """The function's body for units lo until hi, counted through the parts in order."""
+        """The function's body for units lo until hi."""
         k, before = self.k, 0
-        for part in self.parts:
-            units = part.units()
+        for part, units in zip(self.parts, self.each, strict=True):
             first = k.whole("max", k.whole("add", lo, -before), 0)
             last = k.whole("min", k.whole("add", hi, -before), units)
             k.when(k.whole("less", first, last), partial(part.emit, first, last))
-            before += units
+            before += 0 if self.alike else units
 
 
 class Running(Emitter):

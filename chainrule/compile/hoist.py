@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chainrule.compile.layout import LAYOUT
+from chainrule.compile.layout import PRODUCTS
 from chainrule.core.graph import Graph
 from chainrule.core.node import Node, topological
 from chainrule.core.recording import Recording
@@ -70,7 +70,7 @@ def _closed(loop: Loop, step: Graph, slices: int) -> Loop:
 def _rewritten(loop: Loop) -> Loop:
     """The loop with its body's contractions laid out, so that what is constant of that shows."""
     step = rewrite_graph(loop.body)[0]
-    for table in LAYOUT:
+    for table in PRODUCTS:
         step = rewrite_graph(step, table)[0]
     return _closed(loop, step, loop.slices)
 

@@ -21,7 +21,7 @@ from chainrule.core.errors import PACKAGE, ArgumentError, UnknownNameError
 from chainrule.core.graph import Graph
 from chainrule.core.recording import Recording, current, written
 from chainrule.core.tensor import State, Tensor, weak_tensor
-from chainrule.core.tree import Structure, flatten, unflatten
+from chainrule.core.tree import Structure, builder, flatten, reader, unflatten
 from chainrule.grad.custom import inlined
 from chainrule.ops.elementwise import strong
 
@@ -36,6 +36,7 @@ class Entry(NamedTuple):
     sources: list  # per program input: position of an argument leaf, or the captured tensor
     states: list  # per renewed state: position of an argument leaf, or the captured State
     outputs: Structure
+    build: Callable  # the result from the output leaves
     ends: list  # per output leaf: MADE, or what it is: a State by its source, or no tensor
     donated: list[int]  # argument leaves whose memory the program may use
 
@@ -56,6 +57,7 @@ class Jitted:
         self.reading = Reading(fn)
         self.entries: dict[Any, Entry] = {}
         self.seen: set = set()
+        self.known: dict[Structure, Callable[[Any, list], bool]] = {}
         update_wrapper(self, fn)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -63,8 +65,16 @@ class Jitted:
             return self.fn(*args, **kwargs)
         named = self._by_name(args, kwargs) if self.named or kwargs else None
         leaves, structure, fixed = self._open(args, named)
-        shapes = tuple([_kind(x, leaves) for x in leaves])
-        key = (structure, shapes, fixed)
+        return self.run(self._entry(leaves, structure, fixed, named), leaves)
+
+    def entry(self, named: dict[str, Any]) -> Entry:
+        """What these arguments, by their names, are compiled to."""
+        leaves, structure, fixed = self._open((), named)
+        return self._entry(leaves, structure, fixed, named)
+
+    def _entry(self, leaves: list, structure: Structure, fixed: tuple, named: Any) -> Entry:
+        shapes = tuple([kind_of(x, leaves) for x in leaves])
+        key = (id(structure), shapes, fixed)  # of an object of `known`, so that it stays
         captured = self.reading.now()
         entry = self.entries.get((key, captured))
         if entry is None:
@@ -76,7 +86,7 @@ class Jitted:
                 )
             entry = self.entries[key, captured] = self._record(leaves, structure, named)
             self.seen.add(key)
-        return self._run(entry, leaves)
+        return entry
 
     def _by_name(self, args: tuple, kwargs: dict) -> dict[str, Any]:
         """The arguments by name; TypeError, as Python has it, when they do not fit."""
@@ -91,17 +101,26 @@ class Jitted:
 
     def _open(self, args: tuple, named: Any) -> tuple[list, Structure, tuple]:
         if named is None:
-            leaves, structure = flatten(args)
-            return leaves, structure, ()
+            return *self._flat(args), ()
         fixed = tuple((name, _exact(named[name])) for name in sorted(self.static & named.keys()))
         moving = {name: value for name, value in named.items() if name not in self.static}
-        leaves, structure = flatten(moving)
+        leaves, structure = self._flat(moving)
         try:
             hash(fixed)
         except TypeError:
             unfit = {name: named[name] for name in sorted(self.static & named.keys())}
             raise ArgumentError(f"static arguments must be hashable, got {unfit}") from None
         return leaves, structure, fixed
+
+    def _flat(self, tree: Any) -> tuple[list, Structure]:
+        """`flatten`, with one object for each structure."""
+        for structure, read in self.known.items():
+            leaves: list = []
+            if read(tree, leaves):
+                return leaves, structure
+        leaves, found = flatten(tree)
+        self.known.setdefault(found, reader(found))
+        return leaves, next(each for each in self.known if each == found)
 
     def _call(self, tree: Any, named: Any) -> Any:
         if named is None:
@@ -141,10 +160,11 @@ class Jitted:
         donated = self._donated(named) - kept
         graph = Graph(list(recording.sources), nodes, recording.origins)
         return Entry(
-            Program(graph, [isinstance(s, int) and s in donated for s in sources]),
+            self.program(graph, [isinstance(s, int) and s in donated for s in sources]),
             sources,
             states,
             outputs,
+            builder(outputs),
             [MADE if _is_made(y) else (positions.get(id(y)), y) for y in ends],
             sorted(donated),
         )
@@ -161,13 +181,15 @@ class Jitted:
             at += count
         return found
 
-    def _run(self, entry: Entry, leaves: list) -> Any:
+    def program(self, graph: Graph, donated: Sequence[bool]) -> Program:
+        """What runs a recorded graph."""
+        return Program(graph, donated)
+
+    def run(self, entry: Entry, leaves: list) -> Any:
+        """The result for the `leaves` of arguments, which are what `entry` was compiled for."""
         tensors = [leaves[s] if isinstance(s, int) else s for s in entry.sources]
-        arrays = entry.program.run([_array(t) for t in tensors])
-        for position in entry.donated:
-            leaf = leaves[position]
-            if isinstance(leaf, Tensor) and not isinstance(leaf, State):
-                leaf._value, leaf.donated = None, True
+        arrays = entry.program.run([array_of(t) for t in tensors])
+        give_away(leaves, entry.donated)
         made = iter(arrays)
         ends = [
             Tensor.of(next(made), None, None)
@@ -180,7 +202,7 @@ class Jitted:
         for state in entry.states:
             target = leaves[state] if isinstance(state, int) else state
             target._put(next(made))
-        return unflatten(entry.outputs, ends)
+        return entry.build(iter(ends))
 
     def graph(self, *args: Any, **kwargs: Any) -> Graph:
         """The recorded graph for these arguments; prints as Python, one node a line."""
@@ -196,7 +218,16 @@ def _input(recording: Recording, leaf: Any, position: int, positions: dict) -> T
     return tensor
 
 
-def _array(leaf: Any) -> np.ndarray:
+def give_away(leaves: list, donated: Sequence[int]) -> None:
+    """Mark the donated among the `leaves` of arguments: their memory is another's now."""
+    for position in donated:
+        leaf = leaves[position]
+        if type(leaf) is Tensor or (isinstance(leaf, Tensor) and not isinstance(leaf, State)):
+            leaf._value, leaf.donated = None, True
+
+
+def array_of(leaf: Any) -> np.ndarray:
+    """The numbers of an argument leaf, those last written where it is a State."""
     if type(leaf) is Tensor and leaf._value is not None:
         return leaf._value
     if isinstance(leaf, Tensor):
@@ -210,7 +241,7 @@ def _is_made(end: Any) -> bool:
     return isinstance(end, Tensor) and not isinstance(end, State)
 
 
-def _kind(leaf: Any, leaves: list) -> Any:
+def kind_of(leaf: Any, leaves: list) -> Any:
     """What of an argument leaf the program is compiled for."""
     if type(leaf) is Tensor and leaf._value is not None:  # the quick way for nearly all
         return leaf._value.shape, leaf._value.dtype, None
@@ -257,7 +288,12 @@ class Reading:
 
     def now(self) -> tuple:
         """A key of what would be read now; found anew only when some name means another object."""
-        if not self.fresh or any(_look(*place[:2]) is not place[2] for place in self.places):
+        for place, name, value in self.places:
+            now = place.get(name, MISSING) if type(place) is dict else _look(place, name)
+            if now is not value:
+                self.fresh = False
+                break
+        if not self.fresh:
             self.places, self.found = _captured(self.fn)
             self.fresh = True
         return self.found

@@ -2,7 +2,7 @@
 
 A kernel is written once, against `Builder`. `LlvmBuilder` turns the calls into LLVM text,
 `TextBuilder` into lines to read. Arithmetic: + - * / fma sqrt min max compare select round
-remainder convert bitcast shift xor. Structure: loop, when, load, gather, store.
+remainder convert bitcast shift xor. Structure: loop, repeat, when, load, gather, store.
 Read next: `llvm.py`.
 """
 
@@ -222,6 +222,10 @@ class Builder(ABC):
         """The first `active` lanes of `x` put at `pointer`."""
 
     @abstractmethod
+    def prefetch(self, pointer: Value, written: bool) -> None:
+        """Ask for the cache line at `pointer`, to be read or written soon."""
+
+    @abstractmethod
     def scratch(self, dtype: str, count: int) -> Value:
         """A pointer to `count` elements of the kernel's own."""
 
@@ -230,6 +234,10 @@ class Builder(ABC):
         self, start: Any, stop: Any, step: int, carried: Sequence[Value], body: Callable
     ) -> list[Value]:
         """`carried = body(i, *carried)` for i from start until before stop; the last ones."""
+
+    @abstractmethod
+    def repeat(self, carried: Sequence[Value], body: Callable) -> list[Value]:
+        """`again, carried = body(*carried)`, once and then as long as `again` holds; the last."""
 
     @abstractmethod
     def when(self, condition: Value, body: Callable[[], None]) -> None:

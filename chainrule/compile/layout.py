@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 
 from chainrule.compile.fuse import side_by_side, view_of
+from chainrule.compile.squares import sum_of_squares
 from chainrule.core.node import Node
 from chainrule.core.recording import Recording
 from chainrule.core.tensor import Tensor
@@ -206,8 +207,9 @@ def _table(op: str, *rules: Callable) -> dict[str, list[Rewrite]]:
     return {op: [made(fn) for fn in rules]}
 
 
-LAYOUT = (
+PRODUCTS = (
     _table("slice", gather_slice),
     _table("unwindows", gather_windows),
     _table("contract", by_products, canonical, part_sums, laid_out) | _table("sum", two_steps),
 )
+LAYOUT = (*PRODUCTS, _table("sum", sum_of_squares))  # of contractions that stay as they are

@@ -51,6 +51,7 @@ class LlvmBuilder(Builder):
         self.allocas: list[str] = []
         self.block = "entry"
         self.bases: dict[str, Value] = {}
+        self.places: list[tuple[int, int]] = []  # of the bases: slot of the table, bytes from there
 
     def say(self, line: str) -> None:
         """One line of the function."""
@@ -172,11 +173,9 @@ class LlvmBuilder(Builder):
         slot, start, dtype = self.slots[name]
         found = self.bases.get(name)
         if found is None:
-            where = self.fresh()
-            self.allocas.append(f"%{where} = getelementptr ptr, ptr %table, i64 {slot}")
-            self.allocas.append(f"%{where}p = load ptr, ptr %{where}")
-            self.allocas.append(f"%{where}b = getelementptr i8, ptr %{where}p, i64 {start}")
-            found = self.bases[name] = Value(self, f"%{where}b", "ptr", element=dtype)
+            found = Value(self, f"%base{len(self.places)}", "ptr", element=dtype)
+            self.bases[name] = found
+            self.places.append((slot, start))
         return self.advance(found, self.constant(offset, "int64"), 1) if offset else found
 
     def advance(self, pointer: Value, index: Any, stride: int) -> Value:
@@ -270,6 +269,11 @@ class LlvmBuilder(Builder):
             f"<{x.lanes} x i1> {_mask(x.lanes, active)})"
         )
 
+    def prefetch(self, pointer: Value, written: bool) -> None:
+        self.declared.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+        how = f"i32 {int(written)}, i32 3, i32 1"
+        self.say(f"call void @llvm.prefetch.p0(ptr {pointer.name}, {how})")
+
     def scratch(self, dtype: str, count: int) -> Value:
         name = f"%{self.fresh()}"
         self.allocas.append(f"{name} = alloca {_in_memory(dtype)}, i64 {count}, align 64")
@@ -306,6 +310,22 @@ class LlvmBuilder(Builder):
         self.label(f"{at}x")
         return phis
 
+    def repeat(self, carried: Sequence[Value], body: Callable) -> list[Value]:
+        at, before = self.fresh(), self.block
+        self.say(f"br label %{at}h")
+        self.label(f"{at}h")
+        slot = len(self.lines)
+        phis = [Value(self, f"%{at}c{n}", v.dtype, v.lanes) for n, v in enumerate(carried)]
+        again, after = body(*phis)
+        self.say(f"br i1 {again.name}, label %{at}h, label %{at}x")
+        self.lines[slot:slot] = [
+            f"  {phi.name} = phi {type_of(phi.dtype, phi.lanes)} "
+            f"[ {first.name}, %{before} ], [ {new.name}, %{self.block} ]"
+            for phi, first, new in zip(phis, carried, after, strict=True)
+        ]
+        self.label(f"{at}x")
+        return after
+
     def when(self, condition: Value, body: Callable[[], None]) -> None:
         at = self.fresh()
         self.say(f"br i1 {condition.name}, label %{at}y, label %{at}x")
@@ -323,12 +343,26 @@ class LlvmBuilder(Builder):
         how = {"div": "udiv", "rem": "urem", "less": "icmp slt", "mul": "mul", "add": "add"}[what]
         return self.set(f"{how} i64 {x.name}, {z.name}", "bool" if what == "less" else "int64")
 
-    def function(self, name: str) -> str:
-        """The text of `void name(table, lo, hi)` around what was written."""
-        body = "\n".join([*(f"  {line}" for line in self.allocas), *self.lines])
+    def body(self) -> str:
+        """The text around what was written of `void NAME(bases, lo, hi)`, that begins after the
+        name: functions that do the same elsewhere have the same."""
+        given = "".join(f"ptr %base{i}, " for i in range(len(self.places)))
+        lines = "\n".join([*(f"  {line}" for line in self.allocas), *self.lines])
+        return f"({given}i64 %lo, i64 %hi) #0 {{\nentry:\n{lines}\n  ret void\n}}"
+
+    def function(self, name: str, body: str) -> str:
+        """The text of `void name(table, lo, hi)`, which finds the bases and calls `body`."""
+        lines = []
+        for i, (slot, start) in enumerate(self.places):
+            lines.append(f"  %slot{i} = getelementptr ptr, ptr %table, i64 {slot}")
+            lines.append(f"  %held{i} = load ptr, ptr %slot{i}")
+            lines.append(f"  %base{i} = getelementptr i8, ptr %held{i}, i64 {start}")
+        given = "".join(f"ptr %base{i}, " for i in range(len(self.places)))
+        lines.append(f"  call void @{body}({given}i64 %lo, i64 %hi)")
+        found = "\n".join(lines)
         return (
-            f"define internal void @{name}(ptr %table, i64 %lo, i64 %hi) #0 {{\nentry:\n"
-            f"{body}\n  ret void\n}}"
+            f"define internal void @{name}(ptr %table, i64 %lo, i64 %hi) #0 {{\n{found}\n"
+            "  ret void\n}"
         )
 
 

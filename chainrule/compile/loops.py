@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule.compile.ahead import ask_ahead
 from chainrule.compile.axes import Plan
 from chainrule.compile.fuse import Operand, is_copy, is_full
 from chainrule.compile.kernel import Builder, Value
@@ -41,7 +42,7 @@ class Emitter:
         self.kept = [i for i, a in enumerate(plan.axes) if not a.reduced]
         self.inner = [i for i, a in enumerate(plan.axes) if a.reduced]
         self.shared = self.kept[0] if self.kept else -1
-        if plan.named:  # a place is added to by one thread, in the order of the ids
+        if plan.named and plan.adds:  # a place is added to by one thread, in the order of the ids
             store = next(iter(plan.stores.values()))
             own = [i for i in self.kept if plan.axes[i].steps[store]]
             self.shared = own[0] if own else -1
@@ -98,6 +99,7 @@ class Emitter:
             return
 
         def body(index: Value) -> None:
+            ask_ahead(k, self.plan, pointers, axis, index)
             moved = self.move(pointers, axis, index)
             if len(axes) == 1:
                 self.row(moved, 1, 1)
@@ -113,6 +115,8 @@ class Emitter:
         whole, rest = divmod(extent, k.lanes)
 
         def body(block: Any) -> None:
+            if k.lanes == 1:
+                ask_ahead(k, self.plan, pointers, self.lane, block)
             at = k.whole("mul", block, k.lanes) if isinstance(block, Value) else block * k.lanes
             self.row(self.move(pointers, self.lane, at), k.lanes, k.lanes)
 
@@ -285,7 +289,7 @@ class Emitter:
         named = self.plan.accesses[position].named
         if named is None:
             return pointers[position], None
-        ids, step = named
+        ids, step, _ = named
         at = self.k.convert(self.read(pointers, ids, lanes, active), "int64")
         if at.lanes > 1:
             return pointers[position], at * step

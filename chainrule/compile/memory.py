@@ -15,7 +15,7 @@ ALIGN = 64
 class Life(NamedTuple):
     """A buffer: its size in bytes, the first step that writes and the last that reads it."""
 
-    node: Node
+    node: Node | str  # a node, or the name of what one works in
     size: int
     first: int
     last: int
@@ -26,13 +26,13 @@ def rounded(size: int) -> int:
     return -(-size // ALIGN) * ALIGN
 
 
-def plan(lives: Sequence[Life]) -> tuple[dict[Node, int], int]:
+def plan(lives: Sequence[Life]) -> tuple[dict[Node | str, int], int]:
     """An offset for each buffer so that no two alive at once overlap, and the arena's size.
 
     Largest first, each at the lowest place free for its whole life.
     """
     placed: list[tuple[int, int, Life]] = []
-    offsets: dict[Node, int] = {}
+    offsets: dict[Node | str, int] = {}
     total = 0
     for life in sorted(lives, key=lambda x: (-x.size, x.first)):
         size = rounded(life.size)

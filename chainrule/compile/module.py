@@ -16,17 +16,19 @@ from chainrule.compile.axes import Plan
 from chainrule.compile.fuse import Kernel, Sum, named_by, put_from, spreads_of, sums_of
 from chainrule.compile.gather import Check, Fill, Joined, Running
 from chainrule.compile.kernel import Builder, Value
+from chainrule.compile.lines import Lines
 from chainrule.compile.llvm import ATTRIBUTES, LlvmBuilder
 from chainrule.compile.loops import Emitter
 from chainrule.compile.product import ProductEmitter
-from chainrule.compile.runtime import SHARE, machine, unique
+from chainrule.compile.runtime import BODY, machine, unique
+from chainrule.compile.share import FAULT_SLOT, SHARE, SHARE_LONG
 from chainrule.compile.text import TextBuilder
 from chainrule.compile.threads import LINE
 from chainrule.core.node import Node
 from chainrule.core.view import Spread, View
 
-FAULT_SLOT = 1  # of the table: where a check reports ids that lie outside
 SMALL = 20_000  # element operations below which a kernel stays on one thread
+LONG = 10_000_000  # after so many, a few thousandths of a second, a step can be halted again
 
 
 @dataclass
@@ -91,13 +93,17 @@ def _starts(kernel: Kernel, program: Any) -> bool:
 
 def emitter(
     k: Builder, kernel: Kernel, program: Any, phase: int
-) -> Emitter | ProductEmitter | Fill | Check | Joined:
+) -> Emitter | ProductEmitter | Fill | Check | Joined | Lines:
     """What writes this kernel's function number `phase`."""
     checks = program.checks.get(kernel, ())
     if phase < len(checks):
         return Check(k, checks[phase], program.names[checks[phase].operand.node])
     stored = {n: program.names[n] for n in program.stored.get(kernel, ())}
     node, about = kernel.nodes[0], (program.resolver, stored, program.names.__getitem__)
+    if node.op.kind == "line":
+        (source,) = program.resolver.operands(node)
+        buffers = program.names[source.node], *stored.values(), program.rooms[node]
+        return Lines(k, node, source, buffers)
     spreads = spreads_of(node)
     if phase == len(checks) and _starts(kernel, program):
         if spreads[0].over is None:
@@ -134,7 +140,7 @@ def _one_by_one(kernel: Kernel) -> bool:
 def work_of(kernel: Kernel, program: Any) -> int:
     """A rough count of element operations, to decide whether threads are worth waking."""
     elements = int(np.prod(kernel.space, dtype=np.int64))
-    if kernel.nodes[0].op.spread:
+    if kernel.nodes[0].op.spread and _starts(kernel, program):
         elements = max(elements, kernel.nodes[0].size)
     if kernel.product is not None:
         return elements * max(1, math.prod(s.extent for s in summed(kernel, program)) // 16)
@@ -160,14 +166,15 @@ def build_segments(program: Any) -> list[Segment]:
 
 def _write(segment: Segment, program: Any) -> None:
     functions: list[str] = []
+    bodies: dict[str, str] = {}  # the names of what kernels do, by its text
     calls: list[str] = []
     declared: set[str] = set()
     alone: list[str] = []  # calls of kernels too small to share, up to the next that is shared
     checked: list[int] = []  # checks among them
 
-    def share(function: str, units: int, title: str) -> None:
+    def share(function: str, units: int, title: str, way: str = "share") -> None:
         stamps = program.stopwatch and program.stopwatch.stamps(title)
-        calls.extend(_stamped(_share(function, units, segment.counters), stamps))
+        calls.extend(_stamped(_share(way, function, units, segment.counters), stamps))
         segment.counters += 1
 
     def close(title: str) -> None:
@@ -181,20 +188,25 @@ def _write(segment: Segment, program: Any) -> None:
             checked.clear()
 
     work_list = [(k, phase) for k in segment.kernels for phase in range(phases(k, program))]
-    before = ""
+    last = _first_commit(work_list, program)
+    before, unheard = "", 0
     for i, (kernel, phase) in enumerate(work_list):
         k = LlvmBuilder(lanes_of(kernel), program.slots)
         work = emitter(k, kernel, program, phase)
         work.emit(Value(k, "%lo", "int64"), Value(k, "%hi", "int64"))
-        functions.append(k.function(f"k{i}"))
+        name = bodies.setdefault(k.body(), f"body{len(bodies)}")
+        functions.append(k.function(f"k{i}", name))
         declared |= k.declared
         units, title = work.units(), _title(kernel, program)
         check = isinstance(work, Check)
         cost = work.elements if isinstance(work, Check) else work_of(kernel, program)
         if units > 1 and cost > SMALL:
             close(before)
-            share(f"k{i}", units, title)
-            calls.extend(_gate(i) if check else [])
+            unheard += cost
+            long = unheard > LONG and i < last
+            share(f"k{i}", units, title, "share_long" if long else "share")
+            unheard = 0 if long else unheard
+            calls.extend(_gate(i) if check or long else [])
             segment.threads = max(segment.threads, units)
         else:
             alone.append(f"  call void @k{i}(ptr %table, i64 0, i64 {units})")
@@ -205,24 +217,33 @@ def _write(segment: Segment, program: Any) -> None:
     body = STEP.format(body="\n".join(calls))
     made = machine()
     assert made is not None
-    parts = [*functions, body, *sorted(declared), SHARE, made.system.text, ATTRIBUTES]
-    text = "\n".join(parts)
+    shares = [SHARE] + [SHARE_LONG] * ("@cr_share_long(" in body)
+    parts = [*functions, body, *sorted(declared), *shares, made.system.text, ATTRIBUTES]
+    text = BODY.join(["\n".join(parts), *(f"@{name}{body}" for body, name in bodies.items())])
     segment.name = unique(text)
     segment.text = text.replace("@cr_step", f"@{segment.name}")
 
 
-def _share(function: str, units: int, place: int) -> list[str]:
+def _first_commit(work_list: list[tuple[Kernel, int]], program: Any) -> int:
+    """The first kernel that writes donated memory: from there on a step is not halted."""
+    for i, (kernel, _) in enumerate(work_list):
+        if not program.inplace.keys().isdisjoint(kernel.nodes):
+            return i
+    return len(work_list)
+
+
+def _share(way: str, function: str, units: int, place: int) -> list[str]:
     """The call that shares a function's units among the threads, by the counters at `place`."""
     threads = f"i64 {units}, i64 %tid, i64 %n"
     return [
         f"  %at{place} = mul i64 %lines, {place * LINE}",
         f"  %counters{place} = getelementptr i8, ptr %counters, i64 %at{place}",
-        f"  call void @cr_share(ptr @{function}, ptr %table, ptr %counters{place}, {threads})",
+        f"  call void @cr_{way}(ptr @{function}, ptr %table, ptr %counters{place}, {threads})",
     ]
 
 
 def _gate(at: int) -> list[str]:
-    """The end of the function, once a check has found ids outside."""
+    """The end of the function, once a check has found ids outside or a halt was heard."""
     return [
         f"  %word{at} = getelementptr ptr, ptr %table, i64 {FAULT_SLOT}",
         f"  %fault{at} = load ptr, ptr %word{at}",

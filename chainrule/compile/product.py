@@ -18,6 +18,7 @@ from chainrule.compile.axes import Axis, Plan
 from chainrule.compile.fuse import Sum
 from chainrule.compile.kernel import Builder, Value
 from chainrule.compile.loops import Emitter
+from chainrule.compile.squares import square_parts
 from chainrule.core.node import Node
 
 ROWS = {(32, 2): 14, (32, 1): 28, (16, 2): 6, (16, 1): 12}  # by vector registers and vectors
@@ -78,6 +79,9 @@ class ProductEmitter:
         self.tile = tile_of(plan.axes, self.b, k.lanes, registers)
         self.emitter = Emitter(k, plan)
         self.digits = self._digits()
+        self.tiles = math.prod(digit.extent for digit in self.digits)
+        parts = [node for node in plan.kernel.nodes if node.op is square_parts]
+        self.parts = parts[0] if parts else None
 
     def _digits(self) -> list[Digit]:
         """The loops around the tile, slowest first.
@@ -100,11 +104,11 @@ class ProductEmitter:
         return [*moving, across, *(d for d in axes if d not in moving), down]
 
     def units(self) -> int:
-        """How many tiles there are."""
-        return math.prod(digit.extent for digit in self.digits)
+        """How many pieces of work there are: tiles, or parts of them whose squares are added."""
+        return self.parts.size if self.parts else self.tiles
 
     def emit(self, lo: Value, hi: Value) -> None:
-        """The function's body for tiles lo until hi."""
+        """The function's body for units lo until hi."""
         k, tile = self.k, self.tile
         rows = tile.per * math.prod(self.plan.axes[i].extent for i in tile.inner)
         self.scratch = k.scratch(self.node.dtype.name, rows * tile.vectors * k.lanes)
@@ -113,7 +117,7 @@ class ProductEmitter:
             for a in self.plan.accesses
         ]
 
-        def body(unit: Value) -> None:
+        def work(unit: Value) -> None:
             pointers, at = start, {ACROSS: unit, DOWN: unit}
             for digit in reversed(self.digits):
                 index = k.whole("rem", unit, digit.extent) if digit.extent > 1 else None
@@ -125,6 +129,28 @@ class ProductEmitter:
                     pointers = self.emitter.move(pointers, digit.axis, index)
             for per, full in self.variants():
                 self.guarded(per, full, at, pointers)
+
+        if self.parts is None:
+            k.loop(lo, hi, 1, [], work)
+        else:
+            self.in_parts(self.parts, lo, hi, work)
+
+    def in_parts(self, parts: Node, lo: Value, hi: Value, work: Callable[[Value], None]) -> None:
+        """Parts lo until hi: `work` at the tiles of each, and the sum of their squares."""
+        k = self.k
+        places = k.pointer(self.plan.stored[parts], 0)
+        zero = k.spread(k.constant(0, parts.dtype.name), k.lanes)
+        self.squares = k.scratch(parts.dtype.name, k.lanes)
+
+        def body(part: Value) -> None:
+            first, last = (
+                k.whole("div", k.whole("mul", end, self.tiles), parts.size)
+                for end in (part, k.whole("add", part, 1))
+            )
+            k.store(self.squares, zero, k.lanes)
+            k.loop(first, last, 1, [], work)
+            total = k.load(self.squares, 1, k.lanes, k.lanes)
+            k.store(k.advance(places, part, 1), k.fold(total, lambda k, x, z: x + z), 1)
 
         k.loop(lo, hi, 1, [], body)
 
@@ -181,7 +207,23 @@ class ProductEmitter:
         for i, value in enumerate(sums):
             where = (i // len(counts)) * t.vectors + i % len(counts)
             k.store(k.advance(self.scratch, where * k.lanes, 1), value, k.lanes)
+        if self.parts:
+            self.add_squares(sums, counts)
         self.epilogue(per, counts, pointers)
+
+    def add_squares(self, sums: list[Value], counts: list[int]) -> None:
+        """The squares of a tile's sums, added to those of its part."""
+        k = self.k
+        total = k.load(self.squares, 1, k.lanes, k.lanes)
+        for v, count in enumerate(counts):
+            column = k.spread(k.constant(0, total.dtype), k.lanes)
+            for x in sums[v :: len(counts)]:
+                column = k.fma(x, x, column)
+            if count < k.lanes:  # 0 beyond, but for infinity times 0
+                inside = k.less(k.positions(k.constant(0, "int64")), count)
+                column = k.select(inside, column, 0)
+            total = total + column
+        k.store(self.squares, total, k.lanes)
 
     def row_places(self, per: int) -> list[tuple[int, ...]]:
         """The index of every row of the tile along the cut and the inner axes."""
@@ -263,7 +305,7 @@ class ProductEmitter:
         """The epilogue's nodes for one row of the tile."""
         k = self.k
         base = k.advance(self.scratch, row, k.lanes * self.tile.vectors)
-        nodes = [node for node in self.plan.kernel.nodes if node is not self.node]
+        nodes = [n for n in self.plan.kernel.nodes if n not in (self.node, self.parts)]
         for v, count in enumerate(counts):
             here = self.emitter.move(pointers, self.column, v * k.lanes)
             x = k.load(k.advance(base, v * k.lanes, 1), 1, k.lanes, k.lanes)

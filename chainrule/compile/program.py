@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Sequence
+from ctypes import addressof, c_char
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +21,7 @@ from chainrule.compile.draft import Draft, shown
 from chainrule.compile.plan import Code, Host, ProgramPlan, keep_plan, kept_plan
 from chainrule.compile.repeat import runner
 from chainrule.compile.runtime import address, machine
+from chainrule.compile.share import HALTED
 from chainrule.compile.signature import signature
 from chainrule.compile.stopwatch import Stopwatch
 from chainrule.compile.threads import LINE
@@ -70,15 +72,21 @@ class Native:
         arena = np.empty(plan.arena + 64, np.uint8)
         start = -arena.ctypes.data % 64
         self.fault = np.zeros(1, np.int64)
-        self.memory: list = [arena[start : start + plan.arena], self.fault]
+        self.memory: list = [arena[start : start + plan.arena], self.fault, threads.halt]
         self.memory += [None] * (plan.slots - len(self.memory))
         for constant in plan.constants:
             self.memory[constant.buffer.slot] = constant.array()
         addresses = [0 if array is None else array.ctypes.data for array in self.memory]
         self.table = np.array(addresses, np.uint64)
         self.seen: list[weakref.ref | None] = [None] * plan.slots  # whose address the table has
+        self.address = self.table.ctypes.data
         made = {*plan.inputs, *(result.buffer for result in plan.results)}
-        self.given = [r.view is None and r.buffer in made for r in plan.outputs]
+        given = [r.view is None and r.buffer in made for r in plan.outputs]
+        self.moving = [b.slot for b in (*plan.inputs, *(result.buffer for result in plan.results))]
+        self.gives = [
+            (read, read.buffer.slot if whole else None)
+            for read, whole in zip(plan.outputs, given, strict=True)
+        ]
         codes = [segment for segment in plan.segments if isinstance(segment, Code)]
         with threads.lock:
             most = max((code.threads for code in codes), default=1)
@@ -87,7 +95,10 @@ class Native:
         self.functions = [_function(segment) for segment in plan.segments]
 
     def run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        """The outputs for input `arrays`; donated ones are written in place where safe."""
+        """The outputs for input `arrays`; donated ones are written in place where safe.
+
+        KeyboardInterrupt when the run was halted; nothing is written then.
+        """
         with threads.lock:
             pool = threads.pool()
             pool.reserve(self.counters)
@@ -97,48 +108,55 @@ class Native:
                     count = min(segment.threads, self.threads)
                     lines = segment.counters * (count + 1)
                     kept = self.table, self.fault
-                    pool.run(function, self.table.ctypes.data, count, lines * LINE, kept)
-                    if number := self.faulted():
+                    pool.run(function, self.address, count, lines * LINE, kept)
+                    number = self.faulted()
+                    if number == HALTED:
+                        raise KeyboardInterrupt
+                    if number:
                         ids = self.plan.checks[number - 1]
                         within(ids.read.of(memory), ids.extent)
                 else:
                     _compute(segment, function, memory)
             if self.stopwatch:
                 self.stopwatch.lap()
-            outputs = zip(self.plan.outputs, self.given, strict=True)
-            return [read.of(memory) if given else read.of(memory).copy() for read, given in outputs]
+            return [
+                read.of(memory).copy() if slot is None else memory[slot]
+                for read, slot in self.gives
+            ]
 
     def _filled(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         """The array of each slot, with its address in the table."""
-        memory = self.memory.copy()
-        for buffer, donor in self.plan.results:
-            if donor is None:
-                array = np.empty(buffer.shape, buffer.dtype)
-            else:
-                array = _owned(arrays, donor, buffer.dtype)
-            memory[buffer.slot] = self._placed(buffer.slot, array)
-        for buffer, array in zip(self.plan.inputs, arrays, strict=True):
-            if not array.flags.c_contiguous or array.dtype != buffer.dtype:  # or byte order
-                array = np.ascontiguousarray(array, buffer.dtype)
-            memory[buffer.slot] = self._placed(buffer.slot, array)
+        memory, seen, table = self.memory.copy(), self.seen, self.table
+        for (slot, _, shape, dtype), donor in self.plan.results:
+            array = np.empty(shape, dtype) if donor is None else owned(arrays, donor, dtype)
+            memory[slot] = array
+        for (slot, _, _, dtype), array in zip(self.plan.inputs, arrays, strict=True):
+            if not array.flags.c_contiguous or array.dtype != dtype:  # or byte order
+                array = np.ascontiguousarray(array, dtype)
+            memory[slot] = array
+        for slot in self.moving:  # to ask NumPy for an address takes as long as a kernel
+            array, known = memory[slot], seen[slot]
+            if known is None or known() is not array:
+                table[slot] = address_of(array)
+                seen[slot] = weakref.ref(array)
         return memory
 
-    def _placed(self, slot: int, array: np.ndarray) -> np.ndarray:
-        """The array, its address in the table; to ask NumPy for that takes as long as a kernel."""
-        seen = self.seen[slot]
-        if seen is None or seen() is not array:
-            self.table[slot] = array.ctypes.data
-            self.seen[slot] = weakref.ref(array)
-        return array
-
     def faulted(self) -> int:
-        """The number of the check that stopped the last run, 0 when none did."""
+        """The number of the check that stopped the last run, HALTED, or 0 when none did."""
         number = int(self.fault[0])
         if number:
             with threads.lock:
                 threads.pool().drain()  # a late thread must see it, or it would go on
             self.fault[0] = 0
         return number
+
+
+def address_of(array: np.ndarray) -> int:
+    """Where the elements of `array` begin; this way takes a fifth of `array.ctypes.data`."""
+    try:
+        return addressof(c_char.from_buffer(array))  # type: ignore[arg-type]
+    except (TypeError, ValueError, BufferError):  # it is empty or read-only
+        return array.ctypes.data
 
 
 def _compute(host: Host, bundle: Any, memory: list[np.ndarray]) -> None:
@@ -177,9 +195,9 @@ def _alone() -> int:
 ALONE = _alone()
 
 
-def _owned(arrays: list[np.ndarray], i: int, dtype: np.dtype) -> np.ndarray:
-    """The array if nothing else refers to it and it lies in order, else a copy: a view taken
-    from it stays as it is."""
+def owned(arrays: list[np.ndarray], i: int, dtype: np.dtype) -> np.ndarray:
+    """Array number i, to be written into: itself if nothing else refers to it and it lies in order,
+    else a copy: a view taken from it stays as it is."""
     shared = _references(arrays, i) > ALONE
     array = arrays[i]
     own = array.base is None and array.flags.writeable and array.flags.c_contiguous

@@ -9,15 +9,24 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
+import struct
 import sys
 import threading
 import warnings
+from collections.abc import Sequence
 from functools import cache
+from itertools import accumulate, pairwise
 from typing import Any
 
 from chainrule.compile.cache import fetch, keep, key_of
+from chainrule.compile.llvm import ATTRIBUTES
 from chainrule.compile.platforms import MACHINES, Machine
 from chainrule.core.errors import ArgumentError
+
+BODY = "\n; needs no other function\ndefine internal void "
+LARGE = 150_000  # characters of a module from which on it is compiled in parts
+GROUPS = 4  # of bodies, compiled beside each other
 
 _lock = threading.Lock()
 
@@ -28,75 +37,6 @@ def _in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_in_child)
-
-# How the threads of one run share a kernel's units. Its counters, a cache line each: how many units
-# are done, then for each thread how many of its own share are taken. A thread takes from its own
-# share first, so that what it wrote last time is near, then from the others': one that is not
-# scheduled holds the rest up no longer than the piece it has taken. All wait until all is done.
-SHARE = """
-define internal void @cr_share(
-    ptr %fn, ptr %table, ptr %counters, i64 %units, i64 %tid, i64 %n) #0 {
-entry:
-  %one = icmp sle i64 %n, 1
-  br i1 %one, label %alone, label %owners
-alone:
-  call void %fn(ptr %table, i64 0, i64 %units)
-  ret void
-owners:
-  %v = phi i64 [ 0, %entry ], [ %v1, %next ]
-  %more = icmp slt i64 %v, %n
-  br i1 %more, label %owner, label %spin
-owner:
-  %sum = add i64 %tid, %v
-  %who = urem i64 %sum, %n
-  %a = mul i64 %who, %units
-  %lo = udiv i64 %a, %n
-  %b = add i64 %a, %units
-  %hi = udiv i64 %b, %n
-  %size = sub i64 %hi, %lo
-  %up = add i64 %size, 7
-  %chunk = lshr i64 %up, 3
-  %place = add i64 %who, 1
-  %at = shl i64 %place, 6
-  %counter = getelementptr i8, ptr %counters, i64 %at
-  br label %claim
-claim:
-  %taken = atomicrmw add ptr %counter, i64 %chunk monotonic
-  %left = icmp slt i64 %taken, %size
-  br i1 %left, label %work, label %next
-work:
-  %from = add i64 %lo, %taken
-  %end = add i64 %from, %chunk
-  %over = icmp sgt i64 %end, %hi
-  %to = select i1 %over, i64 %hi, i64 %end
-  call void %fn(ptr %table, i64 %from, i64 %to)
-  %length = sub i64 %to, %from
-  %before = atomicrmw add ptr %counters, i64 %length acq_rel
-  br label %claim
-next:
-  %v1 = add i64 %v, 1
-  br label %owners
-spin:
-  %i = phi i32 [ 0, %owners ], [ %j, %again ]
-  %done = load atomic i64, ptr %counters acquire, align 8
-  %whole = icmp sge i64 %done, %units
-  br i1 %whole, label %out, label %wait
-wait:
-  %long = icmp sgt i32 %i, 2000
-  br i1 %long, label %yield, label %pause
-pause:
-  call void @cr_pause()
-  br label %again
-yield:
-  %ignored = call i32 @sched_yield()
-  br label %again
-again:
-  %j = add i32 %i, 1
-  br label %spin
-out:
-  ret void
-}
-"""
 
 
 @cache
@@ -172,14 +112,48 @@ _loaded: set[str] = set()  # keys of objects
 
 def build(text: str) -> str:
     """Compile and load an LLVM module, unless it is there already; the key of its object."""
+    from concurrent.futures import ThreadPoolExecutor  # slow to import
+
     with _lock:
-        llvm, target, _ = _target()
+        _target()
         key = key_of(target_name(), text)
         if not _recalled(key):
-            code = target.emit_object(llvm.parse_assembly(text))
-            keep(f"{key}.o", code)
-            _add(key, code)
+            with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+                codes = list(pool.map(_compiled, parts_of(text)))
+            keep(f"{key}.o", _packed(codes))
+            _add(key, codes)
     return key
+
+
+def parts_of(text: str) -> list[str]:
+    """A module as several that can be compiled beside each other, if it is large."""
+    rest, *bodies = text.split(BODY)
+    if len(text) < LARGE:
+        return [text]
+    declared = [
+        line for line in rest.split("\n") if line.startswith("declare") and "@llvm." in line
+    ]
+    groups: list[list[str]] = [[] for _ in range(GROUPS)]
+    for body in sorted(bodies, key=len, reverse=True):
+        min(groups, key=lambda group: sum(map(len, group))).append(body)
+    heads = [
+        "declare void " + re.sub(r" %\w+|( #0 {.*)", "", body.split("\n", 1)[0]) for body in bodies
+    ]
+    parts = [
+        "\n".join([*(f"define void {body}" for body in group), *declared, ATTRIBUTES])
+        for group in groups
+    ]
+    made = unique(text)  # no other module has bodies of these names
+    return [part.replace("@body", f"@{made}_") for part in [*parts, "\n".join([rest, *heads])]]
+
+
+def _compiled(text: str) -> bytes:
+    import llvmlite.binding as llvm
+
+    made = machine()
+    assert made is not None
+    module = llvm.parse_assembly(text, llvm.create_context())  # a context is one thread's
+    return assembler(made).emit_object(module)
 
 
 def recall(key: str) -> bool:
@@ -190,16 +164,34 @@ def recall(key: str) -> bool:
 
 def _recalled(key: str) -> bool:
     if key not in _loaded:
-        code = fetch(f"{key}.o")
-        if code is None:
+        found = fetch(f"{key}.o")
+        codes = None if found is None else _unpacked(found)
+        if codes is None:
             return False
-        _add(key, code)
+        _add(key, codes)
     return True
 
 
-def _add(key: str, code: bytes) -> None:
+def _packed(codes: Sequence[bytes]) -> bytes:
+    """Object files as one: how many, how long each is, then all of them."""
+    return struct.pack(f"<{len(codes) + 1}Q", len(codes), *map(len, codes)) + b"".join(codes)
+
+
+def _unpacked(packed: bytes) -> list[bytes] | None:
+    """What `_packed` was given; None where it was given nothing of the kind."""
+    try:
+        (count,) = struct.unpack_from("<Q", packed)
+        sizes = struct.unpack_from(f"<{count}Q", packed, 8)
+    except struct.error:
+        return None
+    ends = list(accumulate(sizes, initial=8 * (count + 1)))
+    return [packed[a:b] for a, b in pairwise(ends)] if ends[-1] == len(packed) else None
+
+
+def _add(key: str, codes: Sequence[bytes]) -> None:
     llvm, _, engine = _target()
-    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    for code in codes:
+        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     _loaded.add(key)
 

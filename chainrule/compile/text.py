@@ -75,6 +75,9 @@ class TextBuilder(Builder):
         extra = f", first {active}" if active < x.lanes else ""
         self.say(f"store({pointer.name}, {x.name}{extra})")
 
+    def prefetch(self, pointer: Value, written: bool) -> None:
+        self.say(f"prefetch({pointer.name})")
+
     def scratch(self, dtype: str, count: int) -> Value:
         return Value(self, f"scratch[{count}]", "ptr", element=dtype)
 
@@ -95,6 +98,19 @@ class TextBuilder(Builder):
         for name, x in zip(kept, body(index, *kept) or [], strict=True):
             self.say(f"{name.name} = {x.name}")
         self.depth -= 1
+        return kept
+
+    def repeat(self, carried: Sequence[Value], body: Callable) -> list[Value]:
+        kept = [Value(self, self.fresh(), x.dtype, x.lanes) for x in carried]
+        for name, x in zip(kept, carried, strict=True):
+            self.say(f"{name.name} = {x.name}")
+        self.say("repeat")
+        self.depth += 1
+        again, after = body(*kept)
+        for name, x in zip(kept, after, strict=True):
+            self.say(f"{name.name} = {x.name}")
+        self.depth -= 1
+        self.say(f"while {again.name}")
         return kept
 
     def when(self, condition: Value, body: Callable[[], None]) -> None:

@@ -15,6 +15,8 @@ rule per kind and none per op. Constructors for each kind stand at the top of it
 | index       | elements that another input names            | `lower(view, *shapes)`, or   |
 |             |                                              | `spread` that writes there   |
 | running     | all elements before it along an axis         | `body(k, acc, x)`, `initial` |
+| line        | any elements of its line of the last axis    | `body(k, y, x, places,`      |
+|             |                                              | `room)`: a loop it writes    |
 | random      | a key and its own position                   | `body(k, key, i)`            |
 | control     | whatever the functions it holds read         | their own graphs             |
 | host        | anything: NumPy runs it between native parts | nothing                      |
@@ -59,6 +61,7 @@ REQUIRED = {
     "contraction": ("ref", "infer", "tex", "vjp", "lower", "samples"),
     "index": ("ref", "infer", "tex", "vjp", "samples"),
     "running": ("ref", "infer", "tex", "vjp", "body", "initial", "samples"),
+    "line": ("ref", "infer", "tex", "vjp", "body", "room", "samples"),
     "random": ("ref", "infer", "tex", "body", "samples"),
     "control": ("ref", "infer", "tex", "vjp"),  # what samples would hold are whole functions
     "host": ("ref", "infer", "tex", "vjp", "samples"),
@@ -89,6 +92,7 @@ class Op:
     batch: Callable[..., Any] | None = None
     body: Any = None
     initial: Any = None
+    room: Callable[[int], int] | None = None  # int32 numbers that `body` works in, by the extent
     lower: Any = None
     spread: Any = None
     samples: Sequence[Sample] = ()

@@ -108,6 +108,53 @@ def _build(part: Structure, source: Iterator) -> Any:
     return rules[1](part.aux, children)
 
 
+def reader(structure: Structure) -> Callable[[Any, list], bool]:
+    """A quick `flatten` for trees of one structure: the leaves go to a list; False for others."""
+    if structure.kind is LEAF:
+        return _read_leaf
+    below = [reader(child) for child in structure.children]
+    if structure.kind is dict:
+        pairs = list(zip(structure.aux, below, strict=True))
+
+        def read_dict(tree: Any, leaves: list) -> bool:
+            if type(tree) is not dict or len(tree) != len(pairs):
+                return False
+            return all(key in tree and read(tree[key], leaves) for key, read in pairs)
+
+        return read_dict
+    if structure.kind in (tuple, list):
+
+        def read_row(tree: Any, leaves: list) -> bool:
+            if type(tree) is not structure.kind or len(tree) != len(below):
+                return False
+            return all(read(child, leaves) for read, child in zip(below, tree, strict=True))
+
+        return read_row
+
+    def read_other(tree: Any, leaves: list) -> bool:
+        return _walk(tree, leaves) == structure
+
+    return read_other
+
+
+def _read_leaf(tree: Any, leaves: list) -> bool:
+    leaves.append(tree)
+    return type(tree) in _leaf_types
+
+
+def builder(structure: Structure) -> Callable[[Iterator], Any]:
+    """A quick `unflatten` for one structure."""
+    if structure.kind is LEAF:
+        return next
+    below = [builder(child) for child in structure.children]
+    if structure.kind is dict:
+        pairs = list(zip(structure.aux, below, strict=True))
+        return lambda source: {key: build(source) for key, build in pairs}
+    if structure.kind in (tuple, list):
+        return lambda source: structure.kind([build(source) for build in below])
+    return lambda source: _build(structure, source)
+
+
 def tree_map(function: Callable, tree: Any, *rest: Any) -> Any:
     """`function` of corresponding leaves, in a tree like `tree`.
 

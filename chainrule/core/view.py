@@ -139,7 +139,8 @@ class Spread(NamedTuple):
     """What is no view but the transpose of one: the input numbered `source`, taken in `order` of
     axes, is put (or with `adds` added) where `view` and `named` say, into an output filled with
     `fill`; None fills nothing, for the spreads of a node that leave no place out and never meet.
-    With `over` the output is the input of that number but for what is put into it.
+    With `over` the output is the input of that number but for what is put into it; with `taken` the
+    input of that number names which slice of the source along its first axis comes to each place.
 
     Where positions along the first axis of `order` never meet, threads may share it out.
     """
@@ -151,3 +152,4 @@ class Spread(NamedTuple):
     source: int = 0
     named: Named | None = None
     over: int | None = None
+    taken: int | None = None

@@ -111,6 +111,7 @@ RULES: dict[str, Callable] = {
     "index": _index,
     "random": _spread_all,
     "running": _spread_all,
+    "line": _spread_all,
     "host": _spread_all,
 }
 

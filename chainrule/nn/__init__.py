@@ -1,14 +1,21 @@
 """Modules and layers under Keras's names, initialisers, activations, losses.
 
 Reading order: `randomness`, `initializers`, `activations`, `names`, `parts`, `inputs`,
-`module`, `regularizers`, `constraints`, `checks`, `dense`, `conv`, `depthwise`,
-`pooling`, `shape`, `merge`, `normalisation`, `regularisation`, `embedding`, `attention`,
-`signatures`, `cells`, `recurrent`, `around`, `losses`.
+`calls`, `module`, `regularizers`, `constraints`, `checks`, `dense`, `conv`, `depthwise`,
+`pooling`, `shape`, `merge`, `normalisation`, `regularisation`, `augmentation`, `mixup`,
+`embedding`, `attend`, `attention`, `signatures`, `cells`, `recurrent`, `around`, `losses`.
 """
 
 from chainrule.nn import activations, constraints, initializers, losses, regularizers
 from chainrule.nn.around import Bidirectional, TimeDistributed
+from chainrule.nn.attend import dot_product_attention
 from chainrule.nn.attention import MultiHeadAttention
+from chainrule.nn.augmentation import (
+    RandomErasing,
+    RandomFlip,
+    RandomRotation,
+    RandomTranslation,
+)
 from chainrule.nn.cells import GRUCell, LSTMCell, SimpleRNNCell
 from chainrule.nn.conv import Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose
 from chainrule.nn.dense import Activation, Dense
@@ -24,6 +31,7 @@ from chainrule.nn.merge import (
     Subtract,
     run_chain,
 )
+from chainrule.nn.mixup import MixUp
 from chainrule.nn.module import Module
 from chainrule.nn.names import number_names
 from chainrule.nn.normalisation import (
@@ -81,11 +89,16 @@ __all__ = [
     "MaxPooling1D",
     "MaxPooling2D",
     "Maximum",
+    "MixUp",
     "Module",
     "MultiHeadAttention",
     "Multiply",
     "Permute",
     "RMSNormalization",
+    "RandomErasing",
+    "RandomFlip",
+    "RandomRotation",
+    "RandomTranslation",
     "Reshape",
     "Residual",
     "SeparableConv2D",
@@ -98,6 +111,7 @@ __all__ = [
     "ZeroPadding2D",
     "activations",
     "constraints",
+    "dot_product_attention",
     "initializers",
     "layer_key",
     "losses",

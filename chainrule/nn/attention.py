@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from chainrule.core.errors import ShapeError
-from chainrule.core.tensor import Tensor, as_tensor
+from chainrule.core.tensor import Tensor
+from chainrule.nn.attend import dot_product_attention
 from chainrule.nn.checks import keep_rules, needs_axes, needs_width, positive, rate_below_one
 from chainrule.nn.module import Module
-from chainrule.nn.regularisation import drop
-from chainrule.ops.composite import softmax
-from chainrule.ops.elementwise import greater, where
+from chainrule.nn.randomness import layer_key
 from chainrule.ops.linear import contract
-from chainrule.ops.logic import logical_and
-from chainrule.ops.move import broadcast_to, reshape
 
-HIDDEN = -1e9  # a score that softmax makes 0, and finite where all of a row is masked
 STEPS = "(batch, time, features)"
 
 
@@ -32,7 +26,8 @@ class MultiHeadAttention(Module):
 
     With `causal`, which Keras takes at each call as `use_causal_mask`, no step sees a later one.
     A `mask` is bool, (batch, keys) or (batch, queries, keys), True where a key may be read; where
-    a query may read none, all keys weigh alike.
+    a query may read none, all keys weigh alike. Of a long context no more than a block of scores
+    is kept, see `dot_product_attention`.
 
     Source: Vaswani et al., "Attention Is All You Need", 2017, equation 1 and section 3.2.2.
     """
@@ -107,14 +102,9 @@ class MultiHeadAttention(Module):
             self._projected(part, name)
             for part, name in ((query, "query"), (value, "value"), (key, "key"))
         )
-        scores: Any = contract(q * self.key_dim**-0.5, k, spec="nqhd,nkhd->nhqk")
-        allowed = self._allowed(mask, scores.shape)
-        if allowed is not None:
-            scores = where(allowed, scores, HIDDEN)
-        weights = softmax(scores)
-        if training and self.dropout:
-            weights = drop(weights, self.dropout)
-        read = contract(weights, v, spec="nhqk,nkhd->nqhd")
+        rate = self.dropout if training else 0.0
+        dropout_key = layer_key() if rate else None
+        read = dot_product_attention(q, k, v, mask, self.causal, None, rate, dropout_key)
         y: Any = contract(read, self.output_kernel, spec="nqhd,hdo->nqo")
         return y + self.output_bias if self.use_bias else y
 
@@ -133,23 +123,6 @@ class MultiHeadAttention(Module):
         needs_width(self, x.shape, kernel.shape[0], f"features of the {name}")
         y: Any = contract(x, kernel, spec="ntf,fhd->nthd")
         return y + vars(self)[f"{name}_bias"] if self.use_bias else y
-
-    def _allowed(self, mask: Any, shape: tuple[int, ...]) -> Any:
-        """Where a key may be read, of `shape` (batch, heads, queries, keys); None for all."""
-        n, _, queries, keys = shape
-        allowed: Any = None
-        if mask is not None:
-            mask = mask if mask.dtype.kind == "b" else greater(mask, 0)
-            if mask.shape not in ((n, keys), (n, queries, keys)):
-                raise ShapeError(
-                    f"MultiHeadAttention needs a mask of shape {(n, keys)} or "
-                    f"{(n, queries, keys)}, got {mask.shape}"
-                )
-            allowed = reshape(mask, (n, 1, -1, keys))
-        if self.causal:
-            before: Any = as_tensor(np.tri(queries, keys, keys - queries, dtype=bool))
-            allowed = before if allowed is None else logical_and(allowed, before)
-        return None if allowed is None else broadcast_to(allowed, shape)
 
     def compute_mask(self, x: Any, mask: Any = None) -> Any:
         """The mask of the queries: in self-attention that of the keys, else unknown."""

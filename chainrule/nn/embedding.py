@@ -1,4 +1,4 @@
-"""Embedding: a vector for each of a number of ids. Read next: `attention.py`."""
+"""Embedding: a vector for each of a number of ids. Read next: `attend.py`."""
 
 from __future__ import annotations
 

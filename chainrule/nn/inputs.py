@@ -1,6 +1,6 @@
 """What a module is called with: one array, or a dict, tuple or list of arrays.
 
-Read next: `module.py`.
+Read next: `calls.py`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from chainrule.core.tensor import Tensor, as_tensor
 
 
 def tensors_of(x: Any) -> Any:
-    """`x` with its arrays as Tensors; a list of plain numbers is one array."""
+    """`x` with its arrays as Tensors; a list of plain numbers is one array, a part may be None."""
     if isinstance(x, dict):
         return {key: tensors_of(part) for key, part in x.items()}
     if isinstance(x, tuple) or (isinstance(x, list) and any(hasattr(p, "shape") for p in x)):
-        return tuple(tensors_of(part) for part in x)
+        return tuple(None if part is None else tensors_of(part) for part in x)
     return as_tensor(x)
 
 

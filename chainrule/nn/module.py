@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -28,6 +28,7 @@ from chainrule.core.errors import (
 from chainrule.core.recording import Recording, current, layer_path, layer_scope, paused
 from chainrule.core.tensor import State, Tensor
 from chainrule.core.tree import flatten, register_tree, tree_map
+from chainrule.nn.calls import note
 from chainrule.nn.initializers import find_initializer
 from chainrule.nn.inputs import inputs_of, shapes_of, tensors_of
 from chainrule.nn.names import check_name, snake_case
@@ -159,7 +160,10 @@ class Module(metaclass=ModuleType):
         _local.depth, _local.frozen = depth + 1, frozen or not getattr(self, "trainable", True)
         try:
             with layer_scope(self.name) if depth else nullcontext():
-                return self._run((x, *map(tensors_of, others)), options, depth == 0)
+                inputs = (x, *map(tensors_of, others))
+                y = self._run(inputs, options, depth == 0)
+                note(self, layer_path(), inputs, options, y, is_frozen())
+                return y
         finally:
             _local.depth, _local.frozen = depth, frozen
 
@@ -322,6 +326,18 @@ class Module(metaclass=ModuleType):
 
     def __repr__(self) -> str:
         return outline(self)
+
+
+@contextmanager
+def part_of(path: str, frozen: bool) -> Iterator[None]:
+    """Modules called inside the block run as parts of the module at `path`, "" for a model."""
+    depth, before = getattr(_local, "depth", 0), is_frozen()
+    _local.depth, _local.frozen = depth + 1, before or frozen
+    try:
+        with layer_scope(path) if path else nullcontext():
+            yield
+    finally:
+        _local.depth, _local.frozen = depth, before
 
 
 def is_frozen() -> bool:

@@ -239,7 +239,8 @@ def _call(module: Any) -> str:
         value = vars(module)[name]
         required = parameter.default is parameter.empty
         usual = parameter.default
-        if required or value not in (usual, (usual, usual)):
+        same = (usual, (usual, usual)) if isinstance(usual, int) else (usual,)  # strides 1, (1, 1)
+        if required or value not in same:
             text = getattr(value, "__name__", None) or repr(value)
             shown.append(text if required else f"{name}={text}")
     return f"{type(module).__name__}({', '.join(shown)})"

@@ -1,4 +1,4 @@
-"""Layers that are there for training alone. Read next: `embedding.py`."""
+"""Layers that are there for training alone. Read next: `augmentation.py`."""
 
 from __future__ import annotations
 

@@ -270,14 +270,37 @@ def _tail_of_erf() -> list[float]:
     return [float(c) for c in np.polynomial.chebyshev.cheb2poly(fit)]
 
 
+def _powers(function: Callable[[float], float], low: float, high: float, terms: int) -> list[float]:
+    """Coefficients of 1, x, x^2, ... that go through `function` where that spreads the error."""
+    points = (low + high) / 2 + (high - low) / 2 * np.polynomial.chebyshev.chebpts1(terms)
+    values = [function(float(point)) for point in points]
+    return [
+        float(c) for c in np.polynomial.Polynomial.fit(points, values, terms - 1).convert().coef
+    ]
+
+
+ERF_ONE = 3.92  # from here on erf is 1 in float32
+ERF_NEAR = _powers(lambda u: math.erf(math.sqrt(u)) / math.sqrt(u) - 1.0, 0.0, 1.0, 7)
+ERF_FAR = _powers(lambda t: -math.log(math.erfc(1.0 + t)), 0.0, ERF_ONE - 1.0, 9)
 ERF_SERIES = [
     2.0 / math.sqrt(math.pi) * (-1.0) ** q / (math.factorial(q) * (2 * q + 1)) for q in range(19)
 ]
 ERF_TAIL = _tail_of_erf()
 
 
-@in_double
 def erf(k: Any, x: Any) -> Any:
+    """x + x p(x^2) below 1 and 1 - exp(-q(|x| - 1)) above; in float64 as `_erf` says."""
+    if x.dtype != "float32":
+        return _erf(k, x)
+    a = k.min(size(k, x), ERF_ONE)
+    near = k.min(a, 1.0)
+    inner = k.fma(near, polynomial(k, near * near, ERF_NEAR), near)
+    outer = 1.0 - exp(k, -polynomial(k, k.max(a, 1.0) - 1.0, ERF_FAR))
+    return with_sign(k, k.select(k.less(a, 1.0), inner, outer), x)
+
+
+@in_double
+def _erf(k: Any, x: Any) -> Any:
     """Its Taylor sum below 1; 1 - exp(-a^2) p(1/(a + 2)) of a = |x| above; 1 from 6 on."""
     a = k.min(size(k, x), 6.0)
     near = k.min(a, 1.0)

@@ -13,6 +13,7 @@ import numpy as np
 
 from chainrule.core.tensor import Tensor
 from chainrule.ops.elementwise import absolute, maximum, sqrt
+from chainrule.train.missed import Missed, horner, quotients
 from chainrule.train.optimizer import NOT_NEGATIVE, Kept, Optimizer, like
 
 
@@ -95,6 +96,10 @@ class Adagrad(Optimizer):
         """There is no step without gradient."""
         return 0.0
 
+    def rests(self, path: str) -> bool:
+        """Always: the sum stays too."""
+        return True
+
     def step(self, param: Any, g: Any, slots: tuple, rate: Any, t: Any) -> tuple[Any, tuple]:
         """The update of the class's formula."""
         v = slots[0] + g * g
@@ -138,6 +143,24 @@ class Adam(Optimizer):
     def fades(self, path: str) -> float | None:
         r"""That of $m / \sqrt{v}$, or of $m$ with `amsgrad`."""
         return self.beta_1 if self.amsgrad else quotient(self.beta_1, self.beta_2**0.5)
+
+    def missed(self, path: str, dtype: np.dtype) -> Missed | None:
+        r"""The move is $\alpha\, m / (\sqrt{v} + \epsilon)$, all three fading."""
+        factors = quotients(self.beta_1, 1.0 if self.amsgrad else self.beta_2**0.5, dtype)
+        if factors is None:
+            return None
+
+        def move(slots: Any, sums: Any) -> Any:
+            m, *_, v = slots
+            inverse = 1 / (sqrt(v) + self.epsilon)
+            return m * inverse * horner(sqrt(v) * inverse, sums)
+
+        return Missed(
+            factors, self._alpha, move, (self.beta_1, self.beta_2, 1.0)[: len(self.slots)]
+        )
+
+    def _alpha(self, rate: Any, t: Any) -> Any:
+        return sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t) * rate
 
     def step(self, param: Any, g: Any, slots: tuple, rate: Any, t: Any) -> tuple[Any, tuple]:
         """The update of the class's formula."""

@@ -22,6 +22,7 @@ from chainrule.data.batches import check_whole
 from chainrule.grad.reverse import differentiable
 from chainrule.ops.elementwise import cast, equal, greater, maximum, negative, sqrt, where
 from chainrule.ops.reduce import sum
+from chainrule.train.missed import Missed
 from chainrule.train.optimizer import (
     FRACTION,
     NOT_NEGATIVE,
@@ -36,8 +37,11 @@ class Around:
     """An optimiser that holds another; a new one overrides `before` or `update`.
 
     Its learning rate is that of the one within. `weighs` says that some optimiser within needs
-    `weight`, the total weight of the examples that a gradient is the mean over.
+    `weight`, the total weight of the examples that a gradient is the mean over; `keeps_zeros` that
+    all it does is to change gradients, of which zeros stay zeros.
     """
+
+    keeps_zeros = False
 
     def __init__(self, inner: Any):
         self.inner = find_optimizer(inner)
@@ -68,6 +72,15 @@ class Around:
         """What `Optimizer.fades` says of the optimiser within."""
         return getattr(self.inner, "fades", lambda path: None)(path)
 
+    def rests(self, path: str) -> bool:
+        """What `Optimizer.rests` says of the optimiser within, if only gradients are changed."""
+        return self.keeps_zeros and getattr(self.inner, "rests", lambda path: False)(path)
+
+    def missed(self, path: str, dtype: np.dtype) -> Missed | None:
+        """What `Optimizer.missed` says of the optimiser within, if only gradients are changed."""
+        of = getattr(self.inner, "missed", lambda path, dtype: None)
+        return of(path, dtype) if self.keeps_zeros else None
+
     def before(self, params: Any, grads: Any, rate: Any) -> tuple[Any, Any]:
         """The parameters and gradients that the optimiser within gets."""
         return params, grads
@@ -96,6 +109,8 @@ class Around:
 class ClipByValue(Around):
     r"""Each element of the gradient is kept in $-c \dots c$: Keras's `clipvalue`."""
 
+    keeps_zeros = True
+
     def __init__(self, inner: Any, limit: float):
         super().__init__(inner)
         self.limit = limit
@@ -115,6 +130,8 @@ class ClipByNorm(Around):
 
     $g \leftarrow g\, c / \max(|g|, c)$.
     """
+
+    keeps_zeros = True
 
     def __init__(self, inner: Any, limit: float):
         super().__init__(inner)
@@ -136,6 +153,8 @@ class ClipByGlobalNorm(Around):
 
     $g_i \leftarrow g_i\, c / \max(\sqrt{\sum_j |g_j|^2}, c)$: Keras's `global_clipnorm`.
     """
+
+    keeps_zeros = True
 
     def __init__(self, inner: Any, limit: float):
         super().__init__(inner)

@@ -17,7 +17,7 @@ class Callback:
     learning rate set on `self.model.optimizer` holds from the next step. `self.params` has
     "epochs", "steps" (an epoch) and "metrics" (the names in `logs`). `self.gradient_norm` is the
     root of the mean over the epoch's steps of the gradient's squared norm. A method
-    `on_train_batch_end` costs a copy of all weights each step.
+    `on_train_batch_end` costs a copy of all weights each step, and steps are then taken one by one.
 
     `kept` names the attributes that a backup keeps, so that the callback too goes on where a
     killed fit was: numbers, strings, arrays, and lists, tuples and dicts of them. Of those that

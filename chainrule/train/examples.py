@@ -65,6 +65,18 @@ def float_dtype(model: Any) -> np.dtype:
     return leaves[0].dtype if leaves else DEFAULT
 
 
+AT_HAND = (
+    "bool",
+    "uint8",
+    "int8",
+    "uint16",
+    "int16",
+    "int32",
+    "uint32",
+    "int64",
+    "float32",
+    "float64",
+)
 Batch = tuple[Any, Any, Any, float]  # x, y, weights or None, their total or how many
 
 
@@ -97,6 +109,22 @@ class Examples:
         """The examples at `index`, an array of positions or a slice."""
         weights = self.pick_weights(index)
         return self.pick_x(index), self.pick_y(index), weights, self._total(weights, index)
+
+    @property
+    def tables(self) -> tuple[Arrays, Arrays, Any]:
+        """x, y and weights as they came, of which a compiled step can gather its batch."""
+        return self.x, self.y, self.weights
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether a compiled step can read all of it where it lies."""
+        return all(map(_is_at_hand, flatten(self.tables)[0]))
+
+    def totals(self, ids: np.ndarray) -> np.ndarray:
+        """How much each batch counts, whose examples the rows of `ids` name."""
+        if isinstance(self.weights, np.ndarray):
+            return np.array([self._total(self.pick_weights(row), row) for row in ids])
+        return np.full(len(ids), float(ids.shape[1]))
 
     def _total(self, weights: Any, index: Any) -> float:
         """How much the batch counts: where outputs have weights of their own, its examples."""
@@ -138,6 +166,11 @@ class Examples:
         )
         found = map(self.batch, order[start:])
         return read_ahead(found) if any(map(is_mapped, flatten(self.x)[0])) else found
+
+
+def _is_at_hand(array: np.ndarray) -> bool:
+    plain = array.dtype.isnative and array.dtype.name in AT_HAND
+    return plain and array.flags.c_contiguous and not is_mapped(array)
 
 
 def weights_for(y: Arrays, sample_weight: Any, class_weight: Any) -> Arrays:

@@ -73,9 +73,15 @@ class Groups(Around):
 
     def fades(self, path: str) -> float | None:
         """What the optimiser of the group that `path` is in says."""
+        return getattr(self._of(path), "fades", lambda path: None)(path)
+
+    def rests(self, path: str) -> bool:
+        """What the optimiser of the group that `path` is in says."""
+        return getattr(self._of(path), "rests", lambda path: False)(path)
+
+    def _of(self, path: str) -> Any:
         group = self.find(path)
-        opt = self.inner if group is None else self.groups[group]
-        return getattr(opt, "fades", lambda path: None)(path)
+        return self.inner if group is None else self.groups[group]
 
     def rate(self, state: Mapping[str, Any], learning_rate: Any = None) -> Any:
         """The learning rate of the next update, of all parameters that are in no group."""

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from chainrule.core.errors import ArgumentError
+from chainrule.grad.finding import Finding
 
 RISING = ("accuracy", "acc", "auc", "precision", "recall", "f1_score", "r2_score", "r2")
 STOPS = ("epochs", "patience", "converged", "callback", "non-finite", "interrupted")
@@ -19,7 +20,8 @@ class History:
     `stopped` is one of "epochs" (all were run), "patience" (EarlyStopping), "converged"
     (Converged), "callback" (another callback asked), "non-finite" (the next step would have
     written NaN or infinity into the weights) and "interrupted" (Ctrl-C). `reason` says it as a
-    sentence. While the fit runs, both are "".
+    sentence. While the fit runs, both are "". After "non-finite", `finding` is what was not finite
+    first, where it was found.
     """
 
     def __init__(self) -> None:
@@ -28,6 +30,7 @@ class History:
         self.steps = 0
         self.stopped = ""
         self.reason = ""
+        self.finding: Finding | None = None
 
     def add(self, epoch: int, logs: dict[str, float]) -> None:
         """The numbers of one finished epoch."""

@@ -22,6 +22,7 @@ from chainrule.ops.arrange import stack
 from chainrule.ops.elementwise import cast, where
 from chainrule.ops.move import reshape
 from chainrule.train.groups import leaf_paths
+from chainrule.train.missed import AtOnce
 
 PARAM = ""  # where the parameter stands among what is kept of it
 AT_ONCE = 8  # updates in one compiled call
@@ -34,8 +35,9 @@ class Idle:
 
     `slots` are the paths of what the optimiser keeps for each row, `shared` of the numbers that
     all rows share, which `history` holds for each step behind its rate: a float64 row (rate,
-    *numbers before the update) with the numbers at `columns`. ArgumentError where rows cannot be
-    told apart or cannot be left alone.
+    *numbers before the update) with the numbers at `columns`. Where `rests` holds, none are missed
+    and nobody asks; where there is `at_once`, that is asked instead. ArgumentError where rows
+    cannot be told apart or cannot be left alone.
     """
 
     def __init__(self, optimizer: Any, path: str, ndim: int, dtype: np.dtype):
@@ -47,6 +49,9 @@ class Idle:
                 mend="one of SGD, RMSprop, Adagrad, Adam, AdamW, Adamax, Nadam, Lion",
             )
         self.optimizer, self.path, self.fade = optimizer, path, fade
+        self.rests = getattr(optimizer, "rests", lambda path: False)(path)
+        missed = getattr(optimizer, "missed", lambda path, dtype: None)(path, dtype)
+        self.at_once = AtOnce(missed) if missed else None
         with paused():
             one, two = (
                 optimizer.init({path: Tensor(np.zeros((n, *[1] * (ndim - 1)), dtype))})

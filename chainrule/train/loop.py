@@ -11,26 +11,24 @@ import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from chainrule.core.errors import ArgumentError
 from chainrule.core.tensor import Tensor
-from chainrule.core.tree import flatten
-from chainrule.ops.random import fold_in, key
+from chainrule.core.tree import flatten, tree_map
 from chainrule.train.callbacks import Callback
 from chainrule.train.examples import Batch, Examples
 from chainrule.train.history import History
 from chainrule.train.interrupt import Interrupt
 from chainrule.train.progress import Silent
+from chainrule.train.replay import UNSEEN, some, step_again
 from chainrule.train.rows import RowExact
 from chainrule.train.steps import Steps
 from chainrule.train.stream import Stream
-from chainrule.train.totals import Totals
-
-KEYS_AT_ONCE = 256
+from chainrule.train.strides import MOST, Pace, Stride, strides
+from chainrule.train.totals import Totals, running
 
 
 class Plan(NamedTuple):
@@ -85,20 +83,6 @@ def _is_known(leaf: Any) -> bool:
     return not isinstance(leaf, Tensor) or leaf.known
 
 
-def step_keys(seed: int, epoch: int, steps: int, start: int = 0) -> np.ndarray:
-    """One random key for each step from `start`, a function of (seed, epoch, step) alone."""
-    run = fold_in(fold_in(key(seed), "fit"), epoch)
-    repeated = Tensor(np.tile(run.numpy(), (steps, 1)))
-    return fold_in(repeated, Tensor(np.arange(start, start + steps, dtype=np.uint32))).numpy()
-
-
-def keys_of(seed: int, epoch: int, steps: int | None, start: int = 0) -> Iterator[np.ndarray]:
-    """The keys of the steps of an epoch from `start` on, however many there will be."""
-    size = steps or KEYS_AT_ONCE
-    for at in count(start, size):
-        yield from step_keys(seed, epoch, size, at)
-
-
 class Fit:
     """One call of `Model.fit`: `done` steps of epoch `epoch` are over, and `totals` has them.
 
@@ -140,6 +124,10 @@ class Fit:
             callback.model, callback.params, callback.stopping = model, told, None
             callback.fit = self
         self.watchers = [each for each in self.callbacks if each.each_batch]
+        self.pace = Pace(1 if self.watchers else MOST)
+        self.capacity = 0  # of a program for all batches, where the last has fewer examples
+        if isinstance(examples, Examples) and len(examples) % plan.batch_size:
+            self.capacity = plan.batch_size if len(examples) > plan.batch_size else 0
 
     def run(self) -> History:
         """All epochs, or as many as it comes to."""
@@ -210,19 +198,15 @@ class Fit:
         if self.steps.by_rows and not same:
             params = self.steps.named(self.params)
             self.state = self.steps.optimizer.adopted(params, self.state)
-        keys = keys_of(self.model.seed, number, self.per_epoch, self.done)
-        for batch, step_key in zip(self._batches(number), keys):
-            loss, square, parts = self._step(batch, step_key)
-            if not (math.isfinite(loss) and math.isfinite(square)):
+        for stride in strides(self, number):
+            self._count(stride, stride.finite)
+            if stride.finite < len(stride):
                 step = f"step {self.done + 1} of epoch {epoch + 1}"
-                self._not_finite(step, loss, (batch, step_key))
+                loss, batch = stride.losses[-1].item(), stride.batch(len(stride) - 1)
+                self._not_finite(step, loss, (batch, stride.keys[-1]))
                 return None
-            self.ahead = True
-            self.history.steps += 1
-            self.done += 1
-            self.squares += square
-            self.totals.add(loss, batch[3], parts)
-            self.progress.step(self.done, self.totals.means)
+            if stride.error is not None:
+                raise stride.error
             if self.watchers and self._told_to_stop():
                 return None
             self.interrupt.check()
@@ -230,24 +214,50 @@ class Fit:
             callback.gradient_norm = math.sqrt(self.squares / self.done)
         return self.totals.means()
 
-    def _batches(self, number: int) -> Iterator[Batch]:
-        """The batches of epoch `number`; a thread that reads them ends with the epoch."""
-        batches = self.examples.epoch(self.plan, self.model.seed, number, self.done)
-        try:
-            yield from batches
-        finally:
-            getattr(batches, "close", lambda: None)()
+    def _count(self, stride: Stride, steps: int) -> None:
+        """The first `steps` of a stride were taken."""
+        if not steps:
+            return
+        self.ahead = True
+        self.history.steps += steps
+        self.done += steps
+        self.squares = running(self.squares, stride.squares[:steps])
+        parts = [[part[:steps] for part in parts] for parts in stride.parts]
+        self.totals.extend(stride.losses[:steps], stride.weights[:steps], parts)
+        self.progress.step(self.done, self.totals.means)
 
-    def _step(self, batch: Batch, step_key: Any) -> tuple[float, float, list]:
+    def take_gathered(self, ids: np.ndarray, keys: np.ndarray) -> Stride:
+        """The steps on the examples in the rows of `ids`, in one call."""
+        rate, examples = learning_rate(self.steps.optimizer), self.examples
+        assert isinstance(examples, Examples)
+        if self.steps.by_rows:
+            self.state = self.steps.optimizer.grown(self.state, len(ids))
+        with np.errstate(all="ignore"):  # what is not finite is looked at after the step
+            taken = self.steps.turns(
+                self.params, self.state, examples.tables, ids, keys, rate, capacity=self.capacity
+            )
+        self.params, self.state = taken.carry
+        self.progressed.keep(self.state, self.steps.optimizer)
+        losses, squares, parts = taken.rest
+        weights = examples.totals(ids[: taken.done])
+
+        def batch(i: int) -> Batch:
+            return examples.batch(ids[i])
+
+        return Stride(losses, squares, weights, parts, keys, batch, taken.error)
+
+    def take_batch(self, batch: Batch, step_key: np.ndarray) -> Stride:
+        """The step on a batch that was read."""
         rate = learning_rate(self.steps.optimizer)
         if self.steps.by_rows:
             self.state = self.steps.optimizer.grown(self.state)
         with np.errstate(all="ignore"):  # what is not finite is looked at after the step
-            self.params, self.state, loss, square, parts = self.steps.train(
+            self.params, self.state, *rest = self.steps.train(
                 self.params, self.state, batch, step_key, rate
             )
         self.progressed.keep(self.state, self.steps.optimizer)
-        return loss.item(), square.item(), parts
+        loss, square, parts = tree_map(lambda each: np.asarray(each)[None], rest)
+        return Stride(loss, square, np.array([batch[3]]), parts, step_key[None], lambda i: batch)
 
     def _told_to_stop(self) -> bool:
         self._hand_back()
@@ -281,23 +291,28 @@ class Fit:
 
     def _not_finite(self, step: str, loss: float, batch: tuple) -> None:
         params = self.steps.current(self.params, self.state)
-        names = self.steps.find_nonfinite(params, *batch)
+        found, names = step_again(self, params, *batch)
         what = "a finite loss" if math.isfinite(loss) else f"a loss of {loss}"
         if names:
-            what += f" and gradients that are not finite ({', '.join(names)})"
+            what += f" and gradients that are not finite ({some(names)})"
         elif math.isfinite(loss):
             what += " and gradients whose squares add up to more than their dtype holds"
         kept = "the weights are those of the step before"
         rows = zip(self.steps.names, params, strict=True)
         broken = [name for name, param in rows if not np.isfinite(param.numpy()).all()]
-        if broken:
+        if broken and not self.history.steps:
+            kept = f"{some(broken)} was not finite before it"
+        elif broken:
             self.ahead = False
             kept = (
-                f"since the step before had made {', '.join(broken)} not finite, the weights are "
+                f"since the step before had made {some(broken)} not finite, the weights are "
                 "those from before this epoch"
             )
-        self.history.end("non-finite", f"{step} had {what}; it was not taken, and {kept}")
-        self.progress.say(f"stopped: {self.history.reason}")
+        reason = f"{step} had {what}; it was not taken, and {kept}"
+        first, *rest = str(found).split("\n") if found else [UNSEEN]
+        self.history.finding = found
+        self.history.end("non-finite", f"{reason}; {first}")
+        self.progress.say("\n".join([f"stopped: {reason};", first, *rest]))
 
     def _interrupted(self) -> str:
         steps = self.history.steps

@@ -102,7 +102,12 @@ class Model(Module):
             super().__setattr__(name, value)
 
     def compile(
-        self, optimizer: Any, loss: Any, metrics: Any = (), loss_weights: Any = None
+        self,
+        optimizer: Any,
+        loss: Any,
+        metrics: Any = (),
+        loss_weights: Any = None,
+        augment: Any = None,
     ) -> None:
         """Say how to train: an optimiser, a loss and metrics, each by name or as an object.
 
@@ -114,10 +119,16 @@ class Model(Module):
         A crossentropy given by name reads probabilities when the model ends in sigmoid or
         softmax, and logits otherwise; as `nn.losses.BinaryCrossentropy(from_logits=True)` it reads
         what that says. A loss of your own is a function `(y_true, y_pred)` that gives one number.
+
+        `augment` is a layer of the pair (x, y), such as `nn.MixUp(0.2)`: each batch goes through it
+        in training, before the model; metrics of training see what it gives. What changes x alone,
+        `nn.RandomFlip()`, is a layer of the model.
+
         What the optimiser has gathered in earlier fits is forgotten. UnknownNameError or
         ArgumentError for what is none.
         """
-        self._setup = Setup(find_optimizer(optimizer), Asked.read(loss, metrics, loss_weights))
+        asked = Asked.read(loss, metrics, loss_weights)
+        self._setup = Setup(find_optimizer(optimizer), asked, augment)
 
     def fit(
         self,
@@ -310,7 +321,7 @@ class Model(Module):
         ending = setup.endings[features]
         if setup.steps is None:
             heads = Heads(ending, setup.asked) if setup.asked else None
-            setup.steps = Steps(self, setup.optimizer, heads, ending.reads)
+            setup.steps = Steps(self, setup.optimizer, heads, ending.reads, setup.augment)
         return setup.steps, ending
 
     def _examples(

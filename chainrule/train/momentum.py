@@ -17,6 +17,7 @@ from chainrule.ops.elementwise import greater, less, sqrt, where
 from chainrule.ops.linear import matmul
 from chainrule.ops.move import reshape, transpose
 from chainrule.ops.reduce import sum
+from chainrule.train.missed import Missed, geometric
 from chainrule.train.optimizer import FRACTION, NOT_NEGATIVE, POSITIVE, Kept, Optimizer, like
 
 
@@ -56,6 +57,20 @@ class SGD(Optimizer):
     def fades(self, path: str) -> float | None:
         """That of the velocity."""
         return self.momentum
+
+    def rests(self, path: str) -> bool:
+        """Without momentum."""
+        return not self.momentum
+
+    def missed(self, path: str, dtype: np.dtype) -> Missed | None:
+        """The velocity goes on, whatever the rate is."""
+        factors = geometric(self.momentum, dtype)
+        if factors is None:
+            return None
+        ahead = -(self.momentum if self.nesterov else 1.0)
+        return Missed(
+            factors, lambda rate, t: ahead, lambda slots, sums: slots[0] * sums[0], (self.momentum,)
+        )
 
     def step(self, param: Any, g: Any, slots: tuple, rate: Any, t: Any) -> tuple[Any, tuple]:
         """The update of the class's formula."""

@@ -20,6 +20,7 @@ from chainrule.core.tensor import Tensor, as_tensor
 from chainrule.core.tree import flatten, tree_map, unflatten
 from chainrule.grad.reverse import differentiable
 from chainrule.ops.elementwise import cast
+from chainrule.train.missed import Missed
 
 Range = tuple[Callable[[float], bool], str]
 POSITIVE: Range = (lambda x: x > 0, "above 0")
@@ -59,6 +60,9 @@ class Optimizer:
         own = [name for name in ("step", "ref") if getattr(cls, name) is getattr(Optimizer, name)]
         if own:
             raise ImportError(f"optimiser {cls.__name__} lacks {', '.join(own)}")
+        for name in ("rests", "missed"):  # what was said of another step is not said of this one
+            if "step" in vars(cls) and name not in vars(cls):
+                setattr(cls, name, getattr(Optimizer, name))
         OPTIMIZERS[cls.__name__.lower()] = cls
 
     def __post_init__(self) -> None:
@@ -85,6 +89,14 @@ class Optimizer:
         An optimiser that gives a number works element by element, and each of its slots times
         itself alone is what an update without gradient leaves of it. See `idle.py`.
         """
+        return None
+
+    def rests(self, path: str) -> bool:
+        """Whether an update without gradient changes neither the parameter nor its slots."""
+        return False
+
+    def missed(self, path: str, dtype: np.dtype) -> Missed | None:
+        """What updates without gradient come to at once; None where they are made one by one."""
         return None
 
     def init(self, params: Any) -> dict[str, Any]:

@@ -9,7 +9,6 @@ groups need no rule of their own. Read next: `idle.py`.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from typing import Any
@@ -25,18 +24,12 @@ from chainrule.ops.arrange import stack
 from chainrule.ops.elementwise import cast
 from chainrule.ops.index import arange, take_op
 from chainrule.ops.move import broadcast_to, reshape
-from chainrule.ops.rows import caught_up, first_places, put_rows
+from chainrule.ops.rows import caught_up, first_places, put_parts, put_rows
 from chainrule.train.around import Around
 from chainrule.train.groups import leaf_paths
 from chainrule.train.idle import Idle
 
 STEPS_AT_FIRST = 1024  # the trail holds so many, then twice as many, and so on
-# What a table needs for its update by rows to be the faster one: elements, how many more for each
-# that a step reads, and steps between looks at the whole; where an update without gradient does
-# nothing, and where the parameter goes on moving for a while. See `benchmarks/rows.py`.
-AT_REST = (1_000_000, 50, 20)
-FADING = (4_000_000, 330, 1000)
-_noticed: set[tuple[type, str]] = set()
 
 
 class RowExact(Around):
@@ -79,11 +72,13 @@ class RowExact(Around):
         for path in self.tables:
             if path not in flat:
                 raise UnknownNameError("table", path, flat)
-            slots = self._rule(path, flat[path]).slots
-            parts = [flat[path], *[kept.pop(name) for name in slots]]
+            rule = self._rule(path, flat[path])
+            parts = [flat[path], *[kept.pop(name) for name in rule.slots]]
             rows = np.stack([as_tensor(part).numpy() for part in parts], axis=1)
             last = np.zeros(len(rows), np.int32)
             tables[path] = {"rows": Tensor(rows), "last": Tensor(last)}
+            if rule.at_once:
+                tables[path]["sums"] = rule.at_once.blank(STEPS_AT_FIRST)
         state = {"inner": _without(inner, kept), "tables": tables}
         trail = np.zeros((STEPS_AT_FIRST, 1 + len(self._shared(state))))
         return {**state, "trail": Tensor(trail), "step": Tensor(np.int32(0))}
@@ -118,13 +113,19 @@ class RowExact(Around):
         """The learning rate of the next update."""
         return self.inner.rate(state["inner"], learning_rate)
 
-    def grown(self, state: Any) -> Any:
-        """`state` with room for the next update; the same object where there is."""
-        trail = state["trail"]
-        if int(state["step"]) < trail.shape[0]:
+    def grown(self, state: Any, steps: int = 1) -> Any:
+        """`state` with room for so many updates more; the same object where there is, or where
+        no row ever misses anything."""
+        needed, tables = int(state["step"]) + steps, dict(state["tables"])
+        for path, table in state["tables"].items():
+            if rule := self._idle(path, state).at_once:
+                sums = _longer(table["sums"], needed, rule.before)
+                tables[path] = table if sums is table["sums"] else {**table, "sums": sums}
+        trail = _longer(state["trail"], needed) if self._told(state) else state["trail"]
+        same = all(tables[path] is table for path, table in state["tables"].items())
+        if same and trail is state["trail"]:
             return state
-        more = np.concatenate([trail.numpy(), np.zeros(trail.shape)])
-        return {**state, "trail": Tensor(more)}
+        return {**state, "tables": tables, "trail": trail}
 
     def update(
         self, params: Any, grads: Any, state: Any, learning_rate: Any = None, **weight: Any
@@ -135,11 +136,11 @@ class RowExact(Around):
         own, slopes = _named(params), _named(grads)
         flat, kept, touched = dict(own), dict[str, Any](), {}
         for path in self.tables:
-            ids, slopes[path] = self._touched(path, slopes.get(path), state)
+            ids, places, slopes[path] = self._touched(path, slopes.get(path), state)
             now = self._parts(path, state, ids)
-            flat[path], touched[path] = now[0], ids
+            flat[path], touched[path] = now[0], (ids, places)
             kept |= {n: now[i] for i, n in enumerate(self._idle(path, state).slots, start=1)}
-        row = self._told(state, learning_rate)
+        trail = self._written(state, learning_rate)
         made, inner = self.inner.update(
             flat,
             {**dict.fromkeys(flat), **slopes},
@@ -148,49 +149,75 @@ class RowExact(Around):
             **weight,
         )
         after, tables = _named(inner), {}
-        for path, ids in touched.items():
+        for path, where in touched.items():
             slots = [after.pop(name) for name in self._idle(path, state).slots]
-            tables[path] = self._put(state, path, ids, stack([made[path], *slots], axis=1))
+            tables[path] = self._put(state, path, *where, [made[path], *slots])
+            if rule := self._idle(path, state).at_once:
+                sums, rate, t = state["tables"][path]["sums"], *self._pace(state, learning_rate)
+                tables[path]["sums"] = rule.advanced(sums, state["step"], rate, t)
         new = {path: own.get(path) if path in touched else each for path, each in made.items()}
         return _like(params, new), {
             "inner": _without(inner, after),
             "tables": tables,
-            "trail": put_rows(state["trail"], reshape(state["step"], 1), row),
+            "trail": trail,
             "step": state["step"] + 1,
         }
 
-    def _told(self, state: Any, learning_rate: Any) -> Tensor:
-        """The trail's line of the next update: its rate, and the numbers that rows share."""
+    def _written(self, state: Any, learning_rate: Any) -> Tensor:
+        """The trail with the line of the next update: its rate, and the numbers that rows share.
+
+        As it is where no row will ever ask.
+        """
+        if not self._told(state):
+            return state["trail"]
         kept = _named(state["inner"])
         numbers = [weak_tensor(self.rate(state, learning_rate))]
         numbers += [kept[name] for name in self._shared(state)]
-        return reshape(stack([cast(x, "float64") for x in numbers]), (1, len(numbers)))
+        row = reshape(stack([cast(x, "float64") for x in numbers]), (1, len(numbers)))
+        return put_rows(state["trail"], reshape(state["step"], 1), row)
 
-    def _touched(self, path: str, g: Any, state: Any) -> tuple[Tensor, Any]:
-        """The ids that `g` touches, and for each what the optimiser is to see as its gradient."""
+    def _told(self, state: Any) -> bool:
+        """Whether the rows of some table will ask what the steps were like."""
+        rules = (self._idle(path, state) for path in self.tables)
+        return any(not (rule.rests or rule.at_once) for rule in rules)
+
+    def _pace(self, state: Any, learning_rate: Any) -> tuple[Tensor, Tensor]:
+        """The rate and the number of the next update, in float64."""
+        rate = cast(weak_tensor(self.rate(state, learning_rate)), "float64")
+        return rate, cast(_named(state["inner"])["step"], "float64") + 1
+
+    def _touched(self, path: str, g: Any, state: Any) -> tuple[Tensor, Tensor, Any]:
+        """The ids that `g` touches, where each stands first, and for each id what the optimiser is
+        to see as its gradient: at all places but the first zeros."""
         shape = _shape(state["tables"][path]["rows"])
         if g is not None and g.shape != shape:
             raise ShapeError(f"the gradient of {path!r} needs shape {shape}, got {tuple(g.shape)}")
         if not isinstance(g, Rows):
-            return arange(shape[0]), g
+            return arange(shape[0]), arange(shape[0]), g
         g = g.sum_rows()
-        return g.ids, g.values
+        return g.ids, first_places(g.ids), g.values
 
-    def _parts(self, path: str, state: Any, ids: Any = None) -> Tensor:
+    def _parts(self, path: str, state: Any, ids: Any = None) -> Any:
         """(parts, n, *row): the rows `ids` of the table at `path`, up to date; None is all."""
         table = state["tables"][path]
         rule = self._idle(path, state)
+        if rule.rests:
+            parts = [table["rows"][:, i] for i in range(1 + len(rule.slots))]
+            return parts if ids is None else [take_op(part, ids, axis=0) for part in parts]
+        if rule.at_once:
+            about = table["rows"], table["last"], ids, table["sums"], state["step"]
+            return caught_up(*about, rule.at_once) if ids is None else rule.at_once.parts(*about)
         return caught_up(table["rows"], table["last"], ids, state["trail"], state["step"], rule)
 
-    def _put(self, state: Any, path: str, ids: Tensor, rows: Tensor) -> dict[str, Tensor]:
-        """The table with `rows`, of which only an id's first was given its whole gradient."""
+    def _put(
+        self, state: Any, path: str, ids: Tensor, places: Tensor, parts: list
+    ) -> dict[str, Tensor]:
+        """The table with the rows of `parts`, of which an id's first had its whole gradient."""
         table = state["tables"][path]
-        last = broadcast_to(state["step"] + 1, ids.shape)
-        rows = take_op(rows, first_places(ids), axis=0)
-        return {
-            "rows": put_rows(table["rows"], ids, rows),
-            "last": put_rows(table["last"], ids, last),
-        }
+        rows, last = put_parts(table["rows"], ids, places, *parts), table["last"]
+        if not self._idle(path, state).rests:
+            last = put_rows(last, ids, broadcast_to(state["step"] + 1, ids.shape))
+        return {"rows": rows, "last": last}
 
     def _idle(self, path: str, state: Any) -> Idle:
         """The rule of the table at `path`; one object, so that equal reads are one."""
@@ -209,36 +236,6 @@ class RowExact(Around):
         """The numbers that the rows of some table share, in the order of the trail."""
         rules = [self._rule(path, t["rows"], packed=True) for path, t in state["tables"].items()]
         return sorted({name for rule in rules for name in rule.shared})
-
-
-def worth_rows(
-    optimizer: Any, params: Mapping[str, Any], counts: Mapping[str, int], between: int | None = None
-) -> tuple[str, ...]:
-    """Which tables among `params` to update by rows, when a step reads `counts` rows of each.
-
-    Somebody looks at the whole after every `between` steps, and all rows are caught up for that.
-
-    Catching up takes time that grows with the rows that are read, the dense update with those that
-    are there. Warns, once for each, of an optimiser whose rows depend on each other.
-    """
-    found = []
-    for path, count in counts.items():
-        fade = getattr(optimizer, "fades", lambda path: None)(path)
-        least, more, steps = AT_REST if fade == 0 else FADING
-        table = params[path]
-        width = table.size // max(1, table.shape[0])
-        if table.size < least + more * count * width or (between or steps) < steps:
-            continue
-        if fade is not None:
-            found.append(path)
-        elif (type(optimizer), path) not in _noticed:
-            _noticed.add((type(optimizer), path))
-            warnings.warn(
-                f"{path!r} is a large table, and {type(optimizer).__name__} updates all of it at "
-                "each step: its rows depend on each other, or wait for a later update",
-                stacklevel=2,
-            )
-    return tuple(found)
 
 
 def _named(tree: Any) -> dict[str, Any]:
@@ -281,6 +278,19 @@ def _filled(inner: Any, kept: Mapping[str, Any], path: str = "") -> Any:
     if isinstance(inner, list | tuple):
         return type(inner)(below(i, part) for i, part in enumerate(inner))
     return kept.get(path) if inner is None else inner
+
+
+def _longer(history: Tensor, needed: int, before: int = 0) -> Tensor:
+    """`history` with a line for each of `needed` updates, behind so many `before` the first; the
+    same object where they are there."""
+    room = history.shape[0] - before
+    if needed <= room:
+        return history
+    while room < needed:
+        room *= 2
+    more = np.zeros((before + room, *history.shape[1:]))
+    more[: history.shape[0]] = history.numpy()
+    return Tensor(more)
 
 
 def _shape(rows: Any) -> tuple[int, ...]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from chainrule.compile.jit import jit
-from chainrule.core.recording import current, written
+from chainrule.compile.looping import Looping
+from chainrule.compile.sized import Sized
+from chainrule.core.errors import ArgumentError
+from chainrule.core.recording import current, literal, written
 from chainrule.core.tensor import State, Tensor
 from chainrule.core.tree import flatten, tree_map, unflatten
 from chainrule.grad.reverse import differentiable, value_and_grad
@@ -22,11 +23,14 @@ from chainrule.nn.constraints import projections
 from chainrule.nn.parts import held
 from chainrule.nn.randomness import random_scope
 from chainrule.nn.regularizers import penalty
-from chainrule.ops.elementwise import isfinite, where
+from chainrule.ops.elementwise import cast, isfinite, where
+from chainrule.ops.index import take
 from chainrule.ops.reduce import sum
+from chainrule.train.examples import float_dtype
 from chainrule.train.heads import Heads
 from chainrule.train.metrics import Metric
-from chainrule.train.rows import RowExact, worth_rows
+from chainrule.train.rows import RowExact
+from chainrule.train.worth import worth_rows
 
 
 class Steps:
@@ -34,7 +38,8 @@ class Steps:
 
     A batch is (x, y, weights or None, their total or the number of examples), where y and weights
     are as `Heads` reads them. `train(params, state, batch, key, rate)` gives (params, state, loss,
-    sum of squares of all gradients, parts of each metric); `test(params, batch)` the loss and the
+    sum of squares of all gradients, parts of each metric); `turns` does so many times over, each on
+    the examples that a row of ids names (see `Looping`); `test(params, batch)` the loss and the
     last of these; `predict(params, x)` the output. `params` are the tensors that are trained, each
     once; `names` are their paths, by which the optimiser sees them.
     """
@@ -45,6 +50,7 @@ class Steps:
         optimizer: Any,
         heads: Heads | None,
         reads: Mapping[int, int] | None = None,
+        augment: Any = None,
     ):
         self.leaves, self.structure = flatten(model)
         unique = {id(leaf): leaf for leaf in self.leaves}
@@ -65,10 +71,13 @@ class Steps:
             if id(named[path]) in (reads or {}) and path not in self.bounds
         }
         self.heads = heads
+        self.augment = augment
         self.metrics: Sequence[Metric] = heads.metrics if heads else ()
-        self.train = jit(self._train, donate=("params", "state"))
-        self.test = jit(self._test)
-        self.predict = jit(self._predict)
+        self.dtype = float_dtype(model)
+        self.integers = model.reads_positions()
+        self._compile_training()
+        self.test = Sized(self._test, ("batch",))
+        self.predict = Sized(self._predict, ("x",))
 
     def choose_rows(self, batch_size: int, between: int | None) -> None:
         """Update tables of which a batch reads few rows by rows, from here on.
@@ -79,7 +88,11 @@ class Steps:
         tables = worth_rows(self.plain, self.named(self.params), counts, between)
         if tables != (self.optimizer.tables if self.by_rows else ()):
             self.optimizer = RowExact(self.plain, tables) if tables else self.plain
-            self.train = jit(self._train, donate=("params", "state"))
+            self._compile_training()
+
+    def _compile_training(self) -> None:
+        self.train = jit(self._train, donate=("params", "state"))
+        self.turns = Looping(self._turn, ("params", "state"), ("ids", "key"), ("data",))
 
     @property
     def by_rows(self) -> bool:
@@ -108,8 +121,20 @@ class Steps:
         """(loss, the parts of each metric) in training, with the random numbers of `key`."""
         model = self.model_of(params)
         with random_scope(key):
+            batch = self._augmented(batch)
             y_pred = model(batch[0], training=True)
         return self._judge(model, batch, y_pred)
+
+    def _augmented(self, batch: tuple) -> tuple:
+        if self.augment is None:
+            return batch
+        pair = self.augment(batch[:2], training=True)
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise ArgumentError(
+                f"{self.augment.name} is to give the pair (x, y), got {type(pair).__name__}",
+                mend="return x, y at the end of its call",
+            )
+        return *pair, *batch[2:]
 
     def _judge(self, model: Any, batch: tuple, y_pred: Any) -> tuple[Any, list]:
         _, y, weights, _ = batch
@@ -136,6 +161,23 @@ class Steps:
         new_params = [commit(new, before) for new, before in zip(new_params, params, strict=True)]
         return new_params, tree_map(commit, new_state, state), loss, squares, parts
 
+    def _turn(self, params: list, state: Any, data: tuple, ids: Any, key: Any, rate: Any) -> tuple:
+        """A step of `train` on the examples `ids` of `data`; see `Looping`."""
+        x, y, weights = tree_map(lambda table: take(table, ids, axis=0), data)
+        x = tree_map(self._as_input, x)
+        weights = tree_map(lambda each: cast(each, self.dtype), weights)
+        total: Any = float(ids.shape[0])
+        if isinstance(weights, Tensor):
+            total = sum(weights)
+            total = where(total == 0, 1.0, total)  # all 0: a loss of 0, not 0 / 0
+        batch = x, y, weights, total
+        new, state, loss, squares, parts = self._train(params, state, batch, key, rate)
+        going = where(isfinite(loss), isfinite(squares), isfinite(loss))
+        return new, state, going, loss, squares, tree_map(_recorded, parts)
+
+    def _as_input(self, x: Tensor) -> Tensor:
+        return x if self.integers and x.dtype.kind in "iu" else cast(x, self.dtype)
+
     def named(self, tensors: Sequence[Any]) -> dict[str, Any]:
         """`tensors`, one for each of `params`, by their paths."""
         return dict(zip(self.names, tensors, strict=True))
@@ -153,20 +195,16 @@ class Steps:
 
     def _test(self, params: list, batch: tuple) -> tuple:
         model = self.model_of(params)
-        return self._judge(model, batch, model(batch[0], training=False))
+        loss, parts = self._judge(model, batch, model(batch[0], training=False))
+        return loss, tree_map(_recorded, parts)
 
     def _predict(self, params: list, x: Any) -> Any:
         return self.model_of(params)(x, training=False)
 
-    def find_nonfinite(self, params: list, batch: tuple, key: Any) -> list[str]:
-        """Whose gradients are not finite, computed again in NumPy; no State is renewed."""
-        kept = [each.numpy() for each in self.states]
-        with np.errstate(all="ignore"):
-            _, grads = value_and_grad(self.loss_of, has_aux=True)(params, batch, key)
-            bad = [not np.isfinite(squared_norm([g]).item()) for g in grads]
-        for each, value in zip(self.states, kept, strict=True):
-            each.assign(value)
-        return [name for name, is_bad in zip(self.names, bad, strict=True) if is_bad]
+
+def _recorded(part: Any) -> Tensor:
+    """A number, such as one of examples, as a constant of the step."""
+    return part if isinstance(part, Tensor) else literal(value=part, shape=(), dtype="float64")
 
 
 def trained_paths(model: Any, optimizer: Any, named: Mapping[str, Any]) -> list[str]:

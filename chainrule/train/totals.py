@@ -31,19 +31,25 @@ class Totals:
 
     def add(self, loss: float, weight: float, parts: Sequence[Sequence[Any]]) -> None:
         """One batch more: its mean loss, over what weight, and what each metric took from it."""
+        self.extend([loss], [weight], [[np.asarray(part)[None] for part in new] for new in parts])
+
+    def extend(self, losses: Any, weights: Any, parts: Sequence[Sequence[Any]]) -> None:
+        """Some batches more, a row for each: the mean losses, over what weights, and what each
+        metric took from them. The sums are the same whether batches come together or alone."""
+        losses = np.array(losses, np.float64)
         for i, (metric, new) in enumerate(zip(self.metrics, parts, strict=True)):
             arrays = [np.asarray(part, np.float64) for part in new]
             if isinstance(metric, OutputLoss):
-                loss -= metric.share * metric.result(*arrays)
+                losses -= [metric.share * metric.result(*row) for row in zip(*arrays, strict=True)]
             if not self.parts[i]:
-                self.parts[i] = [[part] for part in arrays] if metric.gathers else arrays
-            elif metric.gathers:
-                for kept, part in zip(self.parts[i], arrays, strict=True):
-                    kept.append(part)
+                self.parts[i] = [[] if metric.gathers else 0.0 for _ in arrays]
+            if metric.gathers:
+                for kept, rows in zip(self.parts[i], arrays, strict=True):
+                    kept.extend(rows)
             else:
-                self.parts[i] = [a + b for a, b in zip(self.parts[i], arrays, strict=True)]
-        self.loss += loss * weight
-        self.weight += weight
+                self.parts[i] = [running(a, b) for a, b in zip(self.parts[i], arrays, strict=True)]
+        self.loss = running(self.loss, losses * weights)
+        self.weight = running(self.weight, weights)
 
     def means(self) -> dict[str, float]:
         """The number of each so far; DataError before the first batch."""
@@ -59,6 +65,14 @@ class Totals:
             if isinstance(metric, OutputLoss):
                 found["loss"] += metric.share * found[metric.name]
         return found
+
+
+def running(total: Any, rows: Any) -> Any:
+    """`total` + rows[0] + rows[1] + ..., added in this order."""
+    rows = np.asarray(rows, np.float64)
+    start = np.broadcast_to(np.asarray(total, np.float64), rows.shape[1:])
+    found = np.cumsum(np.concatenate([start[None], rows]), axis=0)[-1]
+    return found if found.shape else found.item()
 
 
 class Predictions:

@@ -22,13 +22,19 @@ class Fit:
         self.job, work = job, job.workload
         self.model = work.models["keras"]()
         for variable in self.model.variables:
-            name = "/".join(variable.path.split("/")[-2:])
-            if name in job.weights or name in job.states:
-                variable.assign({**job.weights, **job.states}[name])
+            value = job.value_of(variable.path)
+            if value is not None:
+                variable.assign(value)
         entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        made = keras.optimizers.Adam if work.optimizer == "adam" else keras.optimizers.SGD
+        decay = {"weight_decay": work.decay} if work.decay else {}
+        optimizer = {
+            "adagrad": keras.optimizers.Adagrad,
+            "adam": keras.optimizers.Adam,
+            "adamw": keras.optimizers.AdamW,
+            "sgd": keras.optimizers.SGD,
+        }[work.optimizer](work.rate, **decay)
         loss = "mse" if work.loss == "mse" else entropy
-        self.model.compile(made(work.rate), loss, jit_compile=xla)
+        self.model.compile(optimizer, loss, jit_compile=xla)
         self.batches: list = job.pairs()
         if work.tensors:
             self.batches = [tuple(map(tf.constant, pair)) for pair in self.batches]

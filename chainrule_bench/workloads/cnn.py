@@ -36,6 +36,12 @@ def weights(rng: np.random.Generator) -> Arrays:
     }
 
 
+def channels_first(kernel: np.ndarray) -> np.ndarray:
+    """The rows of the dense kernel, (height, width, channels), with the channels first."""
+    image = kernel.reshape(12, 12, 64, -1)
+    return image.transpose(2, 0, 1, 3).reshape(kernel.shape)
+
+
 def phases() -> list[Phase]:
     """Each layer forward and back; the pool reads its input and writes a quarter, and back."""
     wide = BATCH * 24 * 24 * 64
@@ -147,5 +153,5 @@ workload(
     },
     phases=phases,
     check=20,
-    flattened={"dense1/kernel": (12, 12, 64)},
+    in_torch_order={"dense1/kernel": channels_first},
 )

@@ -22,7 +22,8 @@ from chainrule.compile.draft import Draft
 from chainrule.compile.platforms import Machine
 from chainrule.compile.program import Program
 from chainrule.compile.runtime import assembler
-from chainrule.compile.threads import BLOCKS, HEAD, LINE, WORKER
+from chainrule.compile.threads import BLOCKS, HEAD, LINE
+from chainrule.compile.worker import WORKER
 
 COMPILER, QEMU = "aarch64-linux-gnu-gcc", "qemu-aarch64"
 LACKING = [tool for tool in (COMPILER, QEMU) if not shutil.which(tool)]

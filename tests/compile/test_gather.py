@@ -8,7 +8,7 @@ import pytest
 import chainrule as cr
 from chainrule.ops.index import scatter_add
 from chainrule.ops.move import flip_op
-from chainrule.ops.rows import put_rows
+from chainrule.ops.rows import first_places, put_parts, put_rows
 
 DTYPES = ("float32", "float64", "int8", "uint8", "int16", "int32", "int64", "uint32")
 IDS = ("int8", "uint8", "int16", "int32", "int64", "uint32")
@@ -304,3 +304,43 @@ def test_positions_of_extremes_are_native():
     for found, wanted in zip(compiled(x), f(x), strict=True):
         np.testing.assert_array_equal(found.numpy(), wanted.numpy())
     assert not hosts(compiled)
+
+
+@pytest.mark.parametrize("kind", IDS)
+@pytest.mark.parametrize(
+    ("shape", "most"), [((1,), 9), ((57,), 20), ((3, 2, 40), 6), ((5000,), 99)]
+)
+def test_the_place_where_an_id_stands_first_is_found(kind, shape, most):
+    ids = RNG.integers(0, most, shape).astype(kind)
+    f = cr.jit(first_places)
+    np.testing.assert_array_equal(f(ids).numpy(), first_places.ref(ids))
+    assert not hosts(f)
+
+
+def test_ids_far_apart_negative_or_seen_through_views_are_told_apart():
+    f = cr.jit(lambda ids: first_places(ids[:, 1]) + first_places(flip_op(ids, axes=(0,))[:, 0]))
+    for scale in (1, 2**12, 2**32, -(2**52)):
+        ids = RNG.integers(-50, 50, (300, 2)) * scale
+        wanted = first_places.ref(ids[:, 1]) + first_places.ref(ids[::-1, 0])
+        np.testing.assert_array_equal(f(ids).numpy(), wanted)
+    assert not hosts(f)
+
+
+def test_parts_are_put_over_their_rows_and_nothing_else_changes():
+    x, ids = drawn((900, 2, 33), "float32"), RNG.integers(0, 900, 400)
+    places = first_places.ref(ids)
+    parts = [drawn((400, 33), "float32") for _ in range(2)]
+    f = cr.jit(lambda x, ids, places, *parts: put_parts(x, ids, places, *parts))
+    np.testing.assert_array_equal(
+        f(x, ids, places, *parts).numpy(), put_parts.ref(x, ids, places, *parts)
+    )
+    assert not hosts(f)
+    for bad in (np.where(places == 3, 400, places), np.where(places == 3, -1, places)):
+        with pytest.raises(cr.ArgumentError, match=r"positions must lie in 0\.\.399"):
+            f(x, ids, bad, *parts)
+    with pytest.raises(cr.ArgumentError, match=r"positions must lie in 0\.\.899"):
+        f(x, ids + 1 + (899 - ids.max()), places, *parts)
+    with pytest.raises(cr.ShapeError, match="put_parts needs a row for each id and part"):
+        put_parts(x, ids, places, parts[0])
+    with pytest.raises(cr.DtypeError, match="put_parts needs rows of float32"):
+        put_parts(x, ids, places, parts[0], parts[1].astype(np.float64))

@@ -33,7 +33,17 @@ def convolution_gradient(x, w):
     return cr.grad(lambda k: cr.sum(cr.max_pool2d(cr.conv2d(image, k), 2)))(kernel)
 
 
-PROGRAMS = [softmax_of_a_layer, squared_loss_gradient, convolution_gradient]
+def product_and_its_squares(x, w):
+    y = x @ w
+    return y, cr.sum(y * y)
+
+
+PROGRAMS = [
+    softmax_of_a_layer,
+    squared_loss_gradient,
+    convolution_gradient,
+    product_and_its_squares,
+]
 
 
 @pytest.mark.parametrize("fn", PROGRAMS, ids=lambda fn: fn.__name__)

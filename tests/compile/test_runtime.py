@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.compile import threads
+from chainrule.compile import runtime, threads
 from chainrule.compile.cache import cache_folder
 
 TRAIN = """
@@ -47,7 +47,7 @@ def test_more_threads_than_cores_end_too(python):
 
 GROW = """
 import os, numpy as np, chainrule as cr
-from chainrule.compile import threads
+from chainrule.compile import runtime, threads
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 step = cr.jit(lambda x: cr.tanh(x) * 2.0)
 x = np.ones((200, 200), np.float32)
@@ -132,7 +132,7 @@ def test_exit_while_training(python):
 
 ENDED = """
 import threading, numpy as np, chainrule as cr
-from chainrule.compile import threads
+from chainrule.compile import runtime, threads
 step = cr.jit(lambda x: cr.tanh(x) * 2.0)
 x = np.ones((200, 200), np.float32)
 wanted = step(x).numpy()
@@ -191,3 +191,19 @@ def test_a_donated_step_allocates_nothing_that_stays(mlp):
     for _ in range(5):
         p = f(p)
         assert p._value.ctypes.data == where
+
+
+def test_a_large_module_is_compiled_in_parts_with_the_same_bits(python, tmp_path):
+    found = []
+    for large in (10**9, 0):
+        text = f"""
+from chainrule.compile import runtime
+runtime.LARGE = {large}
+{TRAIN.format(steps=5)}
+from chainrule.compile.cache import cache_folder, fetch
+objects = [len(runtime._unpacked(fetch(path.name))) for path in cache_folder().glob("*.o")]
+print(max(objects) == 1 + runtime.GROUPS, max(objects))
+"""
+        found.append(python(text, CHAINRULE_CACHE=str(tmp_path / str(large))).splitlines())
+    assert found[0][0] == found[1][0]
+    assert [each[1] for each in found] == ["False 1", f"True {1 + runtime.GROUPS}"]

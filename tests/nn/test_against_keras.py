@@ -53,6 +53,11 @@ LOSSES_APART = {
 # Arguments that Keras takes elsewhere, and how its layer is then called.
 CALLS: dict[str, tuple[set[str], Callable]] = {
     "MultiHeadAttention": ({"causal"}, lambda layer, x: layer(x, x, use_causal_mask=True)),
+    # In Keras these are training unless told otherwise.
+    **{
+        name: (set(), lambda layer, x: layer(x, training=False))
+        for name in ("RandomErasing", "RandomFlip", "RandomRotation", "RandomTranslation")
+    },
 }
 # What Keras's layer holds, for samples whose arguments are layers.
 HELD: dict[str, Callable] = {

@@ -12,8 +12,8 @@ from chainrule import nn
 from chainrule.core.tensor import Tensor
 from chainrule.data import batch_indices, blobs, two_moons, xor
 from chainrule.train import Callback, Model, Sequential
-from chainrule.train.loop import step_keys
 from chainrule.train.optim import SGD, Adam
+from chainrule.train.strides import step_keys
 
 QUIET = dict(verbose=0)
 

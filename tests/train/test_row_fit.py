@@ -12,9 +12,10 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.train import optim, rows
+from chainrule.train import optim, worth
 from chainrule.train.backup import BackupAndRestore
-from chainrule.train.rows import RowExact, worth_rows
+from chainrule.train.rows import RowExact
+from chainrule.train.worth import worth_rows
 
 USERS, EXAMPLES = 300, 48
 PATH = "embedding/embeddings"
@@ -25,8 +26,8 @@ def always(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bool], None]]:
     """`always(True)` has every table updated by rows, `always(False)` none."""
 
     def choose(by_rows: bool) -> None:
-        for name in ("FADING", "AT_REST"):
-            monkeypatch.setattr(rows, name, (0, 1, 0) if by_rows else (10**9, 1, 0))
+        wanted = (0, 1, 0) if by_rows else (10**9, 1, 0)
+        monkeypatch.setattr(worth, "NEEDED", dict.fromkeys(worth.NEEDED, wanted))
 
     choose(True)
     yield choose
@@ -232,14 +233,17 @@ def test_only_tables_with_many_rows_for_each_id_are_updated_by_rows() -> None:
         params = {"table": cr.Tensor(np.broadcast_to(np.float32(0), (extent, 10)))}
         return worth_rows(opt, params, {"table": count}, between) == ("table",)
 
-    assert chosen(optim.SGD(0.1), 200_000, 2000) and not chosen(optim.SGD(0.1), 200_000, 2001)
-    assert chosen(optim.Adam(), 730_000, 1000) and not chosen(optim.Adam(), 729_999, 1000)
-    assert chosen(optim.SGD(0.1), 200_000, 9, 20) and not chosen(optim.SGD(0.1), 200_000, 9, 19)
-    assert not chosen(optim.SGD(0.1), 99_999, 0) and not chosen(optim.Adam(), 399_999, 0)
+    for opt in (optim.SGD(0.1), optim.Adam()):
+        assert chosen(opt, 90_000, 2000) and not chosen(opt, 90_000, 2001)
+        assert not chosen(opt, 49_999, 0)
+    assert chosen(optim.RMSprop(), 200_000, 2000) and not chosen(optim.RMSprop(), 200_000, 2001)
+    assert chosen(optim.Nadam(), 730_000, 1000) and not chosen(optim.Nadam(), 729_999, 1000)
+    assert chosen(optim.SGD(0.1), 200_000, 9, 5) and not chosen(optim.SGD(0.1), 200_000, 9, 4)
+    assert chosen(optim.Adam(), 200_000, 9, 25) and not chosen(optim.Adam(), 200_000, 9, 24)
 
 
 def test_an_optimiser_without_a_row_rule_says_so_once(always: Callable) -> None:
-    rows._noticed.clear()
+    worth._noticed.clear()
     with pytest.warns(UserWarning, match="'embedding/embeddings' is a large table, and Muon"):
         model = fitted("muon", 1)
     assert not by_rows(model)

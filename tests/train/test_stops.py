@@ -271,8 +271,9 @@ def test_error_between_hand_backs_leaves_the_newest_weights() -> None:
     model, twin = regression(Failing()), regression()
     model.build_for(x.shape)
     steps.clear()
+    looks = cr.LambdaCallback(on_train_batch_end=lambda batch, logs: None)  # a stride is one step
     with pytest.raises(RuntimeError, match="mine"):
-        model.fit(x, y, batch_size=10, shuffle=False, **QUIET)
+        model.fit(x, y, batch_size=10, shuffle=False, callbacks=looks, **QUIET)
     twin.fit(x[:30], y[:30], batch_size=10, shuffle=False, **QUIET)
     assert same(model.get_weights(), twin.get_weights())
 
@@ -372,3 +373,15 @@ def test_second_sigint_raises() -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=50)
     assert (process.returncode, out) == (3, "raised True\n"), err
+
+
+def test_weights_that_are_not_finite_at_the_start_are_said_to_be_so() -> None:
+    model = regression()
+    x, y = data()
+    model.build_for(x.shape)
+    weights = model.get_weights()
+    name = next(iter(weights))
+    model.set_weights({**weights, name: np.full_like(weights[name], np.nan)})
+    history = model.fit(x, y, **QUIET)
+    assert history.stopped == "non-finite"
+    assert f"{name} was not finite before it" in history.reason

@@ -1,0 +1,193 @@
+"""A student's expression is judged right, or its first mistake is named: 50 expressions."""
+
+import pytest
+
+import chainrule as cr
+from chainrule import nn
+from chainrule.core.errors import UnknownNameError
+from chainrule.explain.student import Verdict, check_derivation
+
+DELTA = "2 / N * (o - y) * o * (1 - o)"  # of the output before its sigmoid
+SLOPE_1 = r"\frac{\partial h^{(1)}}{\partial z^{(1)}} = 1 - \left(h^{(1)}\right)^{2}"
+SLOPE_2 = r"\frac{\partial o}{\partial z^{(2)}} = o \odot \left(1 - o\right)"
+
+
+@pytest.fixture(scope="module")
+def net() -> cr.Sequential:
+    """tanh before a sigmoid, so that the two slopes differ."""
+    return compiled([nn.Dense(2, "tanh"), nn.Dense(1, "sigmoid")], "mse")
+
+
+def compiled(layers, loss) -> cr.Sequential:
+    made = cr.Sequential(layers)
+    made.compile("sgd", loss)
+    return made
+
+
+RIGHT = [
+    ("dense/kernel", f"x.T @ (({DELTA}) @ W2.T * (1 - h1**2))"),
+    ("dense/kernel", "x.T @ delta1"),
+    ("dense/kernel", "np.dot(x.T, (delta2 @ W2.T) * (1 - np.tanh(z1) ** 2))"),
+    ("dense/kernel", "x.T @ (delta_h1 * (1 - h1 * h1))"),
+    ("dense/kernel", f"x.T @ ((({DELTA}) * W2[:, 0]) * (1 - np.square(h1)))"),
+    ("dense/bias", f"(({DELTA}) @ W2.T * (1 - h1**2)).sum(axis=0)"),
+    ("dense/bias", "np.sum(delta1, axis=0, keepdims=True)"),
+    ("dense_1/kernel", f"h1.T @ ({DELTA})"),
+    ("dense_1/kernel", "np.einsum('nk,no->ko', h1, delta2)"),
+    ("dense_1/kernel", "2 * h1.T @ ((o - y) * sigmoid(z2) * (1 - sigmoid(z2))) / len(x)"),
+    ("dense_1/bias", f"np.sum({DELTA}, axis=0)"),
+    ("dense_1/bias", "np.mean(2 * (o - y) * np.exp(-z2) / (1 + np.exp(-z2)) ** 2, axis=0)"),
+]
+
+WRONG = [
+    # the sign
+    ("dense/kernel", f"-x.T @ (({DELTA}) @ W2.T * (1 - h1**2))", "sign", ""),
+    ("dense/kernel", "x.T @ ((2 / N * (y - o) * o * (1 - o)) @ W2.T * (1 - h1**2))", "sign", ""),
+    ("dense/kernel", "x.T @ (delta2 @ W2.T * (1 + h1**2))", "sign", ""),
+    ("dense_1/kernel", "h1.T @ (2 / N * (o - y) * o * (1 + o))", "sign", ""),
+    ("dense_1/bias", f"-np.sum({DELTA}, axis=0)", "sign", ""),
+    # a constant factor
+    ("dense/kernel", "x.T @ (((o - y) * o * (1 - o)) @ W2.T * (1 - h1**2))", "missing", "2N"),
+    ("dense_1/kernel", "h1.T @ ((o - y) * o * (1 - o))", "missing", "2N"),
+    ("dense_1/kernel", "h1.T @ (2 * (o - y) * o * (1 - o))", "missing", "1N"),
+    ("dense_1/kernel", "h1.T @ ((o - y) * o * (1 - o)) / N", "missing", "2"),
+    ("dense_1/kernel", "2 * h1.T @ delta2", "extra", "2"),
+    ("dense_1/bias", "np.mean(delta2, axis=0)", "extra", "1N"),
+    ("dense/bias", f"np.sum(2 * (({DELTA}) @ W2.T * (1 - h1**2)), axis=0) / N", "extra", "2N"),
+    # a factor of the chain
+    ("dense/kernel", f"x.T @ (({DELTA}) @ W2.T)", "missing", SLOPE_1),
+    ("dense/kernel", "x.T @ ((2 / N * (o - y)) @ W2.T * (1 - h1**2))", "missing", SLOPE_2),
+    ("dense_1/kernel", "h1.T @ (2 / N * (o - y))", "missing", SLOPE_2),
+    ("dense/kernel", f"x.T @ (({DELTA}) * (1 - h1**2))", "missing", r"W^{(2)\top}"),
+    ("dense/kernel", "x.T @ (delta2 @ W2.T * (1 - h1**2) * (1 - h1**2))", "extra", SLOPE_1),
+    ("dense_1/kernel", "h1.T @ (delta2 * o * (1 - o))", "extra", ""),
+    ("dense_1/kernel", "h1.T @ delta2 * W2", "extra", "W^{(2)}"),
+    # the activation's derivative
+    ("dense/kernel", f"x.T @ (({DELTA}) @ W2.T * (1 - z1**2))", "argument", SLOPE_1),
+    ("dense/kernel", "x.T @ (delta2 @ W2.T * (1 - np.tanh(h1)**2))", "argument", SLOPE_1),
+    ("dense_1/kernel", "h1.T @ (2 / N * (o - y) * z2 * (1 - z2))", "argument", SLOPE_2),
+    (
+        "dense_1/kernel",
+        "h1.T @ (2 / N * (o - y) * sigmoid(o) * (1 - sigmoid(o)))",
+        "argument",
+        SLOPE_2,
+    ),
+    ("dense/kernel", f"x.T @ (({DELTA}) @ W2.T * h1 * (1 - h1))", "activation", SLOPE_1),
+    ("dense/kernel", f"x.T @ (({DELTA}) @ W2.T * o * (1 - o))", "activation", SLOPE_1),
+    ("dense/kernel", "x.T @ (delta2 @ W2.T * (h1 > 0))", "activation", SLOPE_1),
+    ("dense_1/kernel", "h1.T @ (2 / N * (o - y) * (1 - o**2))", "activation", SLOPE_2),
+    # products
+    ("dense/kernel", "x @ (delta2 @ W2.T * (1 - h1**2))", "transpose", ""),
+    ("dense/kernel", "x.T @ (delta2 @ W2 * (1 - h1**2))", "transpose", ""),
+    ("dense/kernel", "(delta2 @ W2.T * (1 - h1**2)) @ x.T", "order", ""),
+    ("dense/kernel", "x.T @ (W2.T @ delta2 * (1 - h1**2))", "order", ""),
+    ("dense_1/kernel", "h1.T * delta2", "product", ""),
+    ("dense/kernel", "delta1.T @ x", "transpose", ""),
+    # sums, letters, what has no name
+    ("dense/bias", "delta2 @ W2.T * (1 - h1**2)", "sum", r"\sum_{n}"),
+    ("dense/bias", "np.sum(delta2 @ W2.T * (1 - h1**2))", "sum", r"\sum_{n}"),
+    ("dense/kernel", "h1.T @ (delta2 @ W2.T * (1 - h1**2))", "replaced", "x"),
+    ("dense_1/kernel", "x.T @ delta2", "replaced", "h^{(1)}"),
+    ("dense/kernel", "x.T @ delta1 + 0.01 * W1", "extra_term", r"\text{0.01 * W1}"),
+    ("dense/kernel", "W1", "unknown", ""),
+    ("dense/kernel", "x + W1", "unknown", ""),
+]
+FRACTIONS = {"2N": r"\frac{2}{N}", "1N": r"\frac{1}{N}"}
+
+
+@pytest.mark.parametrize(("param", "text"), RIGHT, ids=range(len(RIGHT)))
+def test_right_expression_is_judged_right(net, param, text):
+    found = check_derivation(net, param, text, x_shape=(2,), lang="en")
+    assert found.right and found.verdict == "right" and found.message == "Right."
+
+
+@pytest.mark.parametrize(("param", "text", "verdict", "factor"), WRONG, ids=range(len(WRONG)))
+def test_wrong_expression_has_its_mistake_named(net, param, text, verdict, factor):
+    found = check_derivation(net, param, text, x_shape=(2,), lang="en")
+    assert (found.right, found.verdict) == (False, verdict), found.message
+    assert not factor or found.factor == FRACTIONS.get(factor, factor)
+    if found.mended:
+        assert check_derivation(net, param, found.mended, x_shape=(2,)).right
+
+
+def test_second_mistake_is_told_beside_the_first(net):
+    text = "h1.T @ ((o - y) * z2 * (1 - z2))"
+    found = check_derivation(net, "dense_1/kernel", text, x_shape=(2,), lang="en")
+    assert found.verdict == "argument" and found.also == r"\frac{2}{N}"
+    assert found.message.endswith("Besides, the factor 2/N is missing.")
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict", "factor"),
+    [
+        ("x.T @ ((G @ W4.T * (h2 > 0) @ W2.T + G @ W4.T) * (1 - h1**2))", "right", ""),
+        ("x.T @ ((G @ W4.T * (h2 > 0) @ W2.T) * (1 - h1**2))", "missing_term", "h^{(3)}"),
+        ("x.T @ (G @ W4.T * (1 - h1**2))", "missing_term", "z^{(2)}"),
+        ("x.T @ ((G @ W4.T * (h2 > 0) @ W2.T - G @ W4.T) * (1 - h1**2))", "sign", ""),
+    ],
+)
+def test_forgotten_path_past_a_layer_is_named(text, verdict, factor):
+    layers = [nn.Dense(3, "tanh"), nn.Residual([nn.Dense(3, "relu")]), nn.Dense(2)]
+    net = compiled(layers, "mse")
+    found = check_derivation(net, "dense/kernel", text.replace("G", "(o - y) / N"), x_shape=(2,))
+    assert found.verdict == verdict and found.factor.endswith(factor)
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        ("h1.T @ ((softmax(o) - Y) / N)", "right"),
+        ("h1.T @ ((Y - softmax(o)) / N)", "sign"),
+        ("h1.T @ (softmax(o) - Y)", "missing"),
+        ("h1.T @ ((softmax(z1) - Y) / N)", "replaced"),
+    ],
+)
+def test_labels_are_rows_of_zeros_and_ones_to_a_student(text, verdict):
+    loss = nn.losses.SparseCategoricalCrossentropy(from_logits=True)
+    net = compiled([nn.Dense(3, "tanh"), nn.Dense(3)], loss)
+    assert check_derivation(net, "dense_1/kernel", text, x_shape=(2,)).verdict == verdict
+
+
+def test_layers_that_loop_are_judged_by_what_stands_around_them():
+    net = compiled([nn.SimpleRNN(3), nn.Dense(1)], "mse")
+    good, bad = "H1.T @ (2 / N * (o - y))", "H1.T @ (o - y)"
+    assert check_derivation(net, "dense/kernel", good, x_shape=(4, 2)).right
+    assert check_derivation(net, "dense/kernel", bad, x_shape=(4, 2)).factor == r"\frac{2}{N}"
+
+
+def test_verdict_speaks_both_languages_and_reads_back_from_json(net):
+    text = "h1.T @ ((o - y) * o * (1 - o))"
+    found = check_derivation(net, "dense_1/kernel", text, x_shape=(2,))
+    assert "缺少因子 2/N" in found.to_text(lang="zh")
+    assert "the factor 2/N is missing" in found.to_text(lang="en")
+    assert Verdict.from_json(found.to_json()) == found
+
+
+def test_what_has_no_name_is_told_by_shape_or_by_entry(net):
+    def told(text):
+        return check_derivation(net, "dense/kernel", text, x_shape=(2,), lang="en").message
+
+    assert "shape (2, 2); the expression gives (5, 5)" in told("x @ x.T")
+    assert "do not fit each other" in told("x + W1")
+    assert "entry (0, 0) is" in told("W1")
+
+
+def test_judging_leaves_the_weights_alone_and_repeats_itself(net):
+    before = {path: values.tolist() for path, values in net.get_weights().items()}
+    first, second = (
+        check_derivation(net, "dense/kernel", "x.T @ delta2", x_shape=(2,)) for _ in range(2)
+    )
+    assert first == second
+    assert before == {path: values.tolist() for path, values in net.get_weights().items()}
+
+
+def test_unknown_name_is_told_with_the_nearest_one(net):
+    with pytest.raises(UnknownNameError, match="column 8: 'delta_1'"):
+        check_derivation(net, "dense/kernel", "x.T @ (delta_1)", x_shape=(2,))
+    with pytest.raises(UnknownNameError, match="parameter 'dense/weight'"):
+        check_derivation(net, "dense/weight", "x", x_shape=(2,))
+
+
+def test_own_gradient_is_no_letter_to_answer_with(net):
+    with pytest.raises(UnknownNameError):
+        check_derivation(net, "dense/kernel", "delta_W1", x_shape=(2,))
