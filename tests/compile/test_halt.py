@@ -72,16 +72,16 @@ def test_ctrl_c_in_a_long_step_of_fit_keeps_the_weights() -> None:
     model.compile("sgd", loss="mse")
     x = rng.normal(size=(16, 64, 64, 3)).astype(np.float32)
     y = np.zeros((16, 56 * 56 * 24), np.float32)
-    model.fit(x, y, batch_size=16, verbose=0)
+    model.fit(x, y, batch_size=16, shuffle=False, verbose=0)
     before = model.get_weights()
     threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-    history = model.fit(x, y, batch_size=16, epochs=1000, verbose=0)
+    history = model.fit(x, y, batch_size=16, epochs=1000, shuffle=False, verbose=0)
     assert history.stopped == "interrupted"
     twin = cr.Sequential([nn.Conv2D(24, 5, activation="relu"), nn.Conv2D(24, 5), nn.Flatten()])
     twin.compile("sgd", loss="mse")
     twin.build_for(x.shape)
     twin.set_weights(before)
     if history.steps:
-        twin.fit(x, y, batch_size=16, epochs=history.steps, verbose=0)
+        twin.fit(x, y, batch_size=16, epochs=history.steps, shuffle=False, verbose=0)
     for name, array in model.get_weights().items():
         np.testing.assert_array_equal(array, twin.get_weights()[name])
