@@ -142,9 +142,7 @@ class Plan:
         access = self._access(self.names(ids.node), over, ids.node)
         return ByIds(access, named.step, named.extent)
 
-    def _access(
-        self, buffer: str, view: View, node: Node, named: ByIds | None = None
-    ) -> int:
+    def _access(self, buffer: str, view: View, node: Node, named: ByIds | None = None) -> int:
         access = Access(buffer, view.strides, view.offset, node.dtype.name, named)
         if access not in self.accesses:
             self.accesses.append(access)

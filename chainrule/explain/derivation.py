@@ -18,6 +18,7 @@ from chainrule.explain.backward import Written, backward_pass
 from chainrule.explain.catalogue import Words
 from chainrule.explain.equations import passed, record_loss
 from chainrule.explain.formula import Apply, N, Symbol, Term
+from chainrule.explain.latex import escaped
 from chainrule.explain.letters import Lettered, Place, lettered
 from chainrule.explain.page import Block, Page, Tex, heading, line
 from chainrule.explain.reading import Reader
@@ -297,8 +298,8 @@ def _line(each: Equation) -> Any:
 def _aligned(title: str, equations: Sequence[Equation]) -> str:
     rows = [rf"  {each.left} &= {each.right} && {_shape_latex(each.shape)}" for each in equations]
     inside = " \\\\\n".join(rows)
-    escaped = title.replace("_", r"\_").replace("…", r"\ldots")
-    text = f"\\paragraph{{{escaped}}}\n\\begin{{align*}}\n{inside}\n\\end{{align*}}"
+    shown = escaped(title).replace("…", r"\ldots{}")
+    text = f"\\paragraph{{{shown}}}\n\\begin{{align*}}\n{inside}\n\\end{{align*}}"
     return text if rows else ""
 
 

@@ -9,19 +9,23 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
+from itertools import combinations
 from typing import Any, NamedTuple
 
 from chainrule.explain.expression import function_of
 
 ACTIVATIONS = ("sigmoid", "tanh", "relu")
+FORGOTTEN = ("softmax", "sigmoid", "sign")  # what a loss does to the output before it compares
+BENT = (*ACTIVATIONS, "maximum", "minimum", "sign", "exp", "abs", "sqrt", "square")
+FACTORS = ("2", "2 / N", "1 / N", "N")  # of one term of a sum
 Place = tuple[tuple[str, int | None], ...]  # the fields that lead to a part
 
 
 class Change(NamedTuple):
     """What a part becomes.
 
-    `name` is what is missing or stands there now, in the place of `old`; `dropped` is the part of
-    the part that is gone.
+    `name` is what is missing or stands there now, in the place of `old`, in Python; `dropped` is
+    the part of the part that is gone.
     """
 
     kind: str
@@ -43,12 +47,20 @@ class Edit(NamedTuple):
 Way = Callable[[ast.expr], Iterator[Change]]
 
 
-def edits(tree: ast.expr, slopes: Sequence[str], letters: Sequence[str]) -> Iterator[Edit]:
+def edits(
+    tree: ast.expr,
+    slopes: Sequence[str],
+    letters: Sequence[str],
+    outputs: Sequence[str] = (),
+    targets: Sequence[str] = (),
+) -> Iterator[Edit]:
     """All changes of one part, the likeliest mistakes first.
 
-    `slopes` are names of activations' derivatives, `letters` all other names. Among the parts are
-    runs of a product's factors, such as h * (1 - h) in d * h * (1 - h).
+    `slopes` are names of activations' derivatives, `letters` all other names, with `outputs` and
+    `targets` among them. Among the parts are runs of a product's factors, such as h * (1 - h) in
+    d * h * (1 - h).
     """
+    differences = [f"{o} - {y}" for o in outputs for y in targets]
     outer = [(tree, at) for at, _ in places(tree)]
     inner = outer[::-1]
     runs = list(_runs(tree))
@@ -61,13 +73,17 @@ def edits(tree: ast.expr, slopes: Sequence[str], letters: Sequence[str]) -> Iter
         (_arguments(letters), mixed),
         (_sums, outer),
         (_missing(slopes), inner),
-        (_slopes(slopes), mixed),
+        (_slopes(slopes), [place for place in mixed if not _is_bent(*place)]),
         (_extra_calls, inner),
+        (_missing(differences), inner),
         (_missing(letters), outer),
         (_missing_matrix(letters), outer),
         (_replaced(letters), inner),
         (_extra_terms, inner),
         (_signs, inner),
+        (_forgotten(targets), inner),
+        (_multiples, inner),
+        (_exchanged(letters), [(tree, ())]),
     ]
     for way, found in ways:
         for whole, at in found:
@@ -118,6 +134,12 @@ def put(tree: Any, at: Place, new: ast.AST) -> Any:
     return made
 
 
+def _is_bent(tree: ast.expr, at: Place) -> bool:
+    """Whether the part is what a curved function is taken of."""
+    parent = get(tree, at[:-1]) if at and at[-1][0] == "args" else None
+    return isinstance(parent, ast.Call) and function_of(parent)[0] in BENT
+
+
 def _runs(tree: ast.expr) -> Iterator[tuple[ast.expr, Place]]:
     """The tree with neighbouring factors of a product in brackets, and where the brackets are."""
     for at, part in places(tree):
@@ -151,6 +173,12 @@ def _times(factors: Sequence[ast.expr]) -> ast.expr:
 
 def _name(text: str) -> ast.expr:
     return ast.Name(text, ast.Load())
+
+
+def _expression(text: str) -> ast.expr:
+    """A name, which may be a slope's with a blank in it, or a small sum or quotient."""
+    simple = text.isidentifier() or " by " in text
+    return _name(text) if simple else ast.parse(text, mode="eval").body
 
 
 def transposed(part: ast.expr) -> ast.expr:
@@ -241,7 +269,7 @@ def _sums(part: ast.expr) -> Iterator[Change]:
 
 def _missing(names: Sequence[str]) -> Way:
     return lambda part: (
-        Change("missing", ast.BinOp(part, ast.Mult(), _name(each)), each) for each in names
+        Change("missing", ast.BinOp(part, ast.Mult(), _expression(each)), each) for each in names
     )
 
 
@@ -285,5 +313,50 @@ def _replaced(letters: Sequence[str]) -> Way:
             for each in letters:
                 yield Change("replaced", _name(each), each)
                 yield Change("replaced_turned", transposed(_name(each)), each)
+
+    return changes
+
+
+def _forgotten(targets: Sequence[str]) -> Way:
+    """What a loss does to its argument: a function, the target that it takes away, no square."""
+
+    def changes(part: ast.expr) -> Iterator[Change]:
+        if isinstance(part, ast.Constant):
+            return
+        if isinstance(part, ast.BinOp) and isinstance(part.op, ast.Pow):
+            yield _instead(part.left)
+        for each in FORGOTTEN:
+            yield _instead(ast.Call(_name(each), [part], []))
+        for each in targets:
+            yield _instead(ast.BinOp(part, ast.Sub(), _name(each)))
+
+    return changes
+
+
+def _instead(new: ast.expr) -> Change:
+    return Change("replaced", new, ast.unparse(new))
+
+
+def _multiples(part: ast.expr) -> Iterator[Change]:
+    """One term of a sum with a factor more or less."""
+    if not isinstance(part, ast.BinOp) or not isinstance(part.op, ast.Add | ast.Sub):
+        return
+    for each in FACTORS:
+        factor = _expression(each)
+        for field in ("left", "right"):
+            term = getattr(part, field)
+            more, less = ast.BinOp(factor, ast.Mult(), term), ast.BinOp(term, ast.Div(), factor)
+            yield Change("missing", put(part, ((field, None),), more), each)
+            yield Change("extra", put(part, ((field, None),), less), dropped=factor)
+
+
+def _exchanged(letters: Sequence[str]) -> Way:
+    """Two letters, each in the place of the other."""
+
+    def changes(part: ast.expr) -> Iterator[Change]:
+        inside = {each.id for each in ast.walk(part) if isinstance(each, ast.Name)}
+        for a, b in combinations(sorted(inside.intersection(letters)), 2):
+            swapped = _renamed(_renamed(_renamed(part, a, "\0"), b, a), "\0", b)
+            yield Change("replaced", swapped, b, old=a)
 
     return changes

@@ -22,6 +22,7 @@ from chainrule.core.tree import flatten
 from chainrule.explain.formula import N
 from chainrule.explain.reading import is_seen_through
 from chainrule.nn.losses import CHECKS
+from chainrule.nn.module import Module
 from chainrule.nn.randomness import random_scope
 from chainrule.nn.regularizers import penalty
 from chainrule.ops.random import key
@@ -62,6 +63,11 @@ def record_loss(model: Any, loss: Any = None, x_shape: Any = None, batch: int = 
     example (of several inputs a dict or tuple of shapes), by default that last seen. A model that
     was not built is. ArgumentError where one of the two is needed and missing.
     """
+    if not isinstance(model, Module):
+        raise ArgumentError(
+            f"a derivation is of a model or a layer, got {type(model).__name__}",
+            mend='cr.derivation(model, "mse", x_shape=(2,))',
+        )
     if current() is not None:
         raise GradientError("a derivation while something else records", mend="call it outside")
     asked, features = _asked(model, loss), _features(model, x_shape)

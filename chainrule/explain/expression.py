@@ -94,7 +94,7 @@ def parsed(text: str, names: Collection[str]) -> ast.expr:
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        column = f", at column {error.offset}" if isinstance(error, SyntaxError) else ""
+        column = f", at column {_column(error, text)}" if isinstance(error, SyntaxError) else ""
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         raise ArgumentError(f"not an expression: {reason}{column}") from None
     count = sum(1 for _ in ast.walk(tree))
@@ -102,6 +102,12 @@ def parsed(text: str, names: Collection[str]) -> ast.expr:
         raise ArgumentError(f"an expression has at most {MOST_NODES} parts, got {count}")
     _check(tree, names)
     return tree
+
+
+def _column(error: SyntaxError, text: str) -> int:
+    """Where the syntax breaks, counted from 1; behind the last letter where more is needed."""
+    inner = text.strip()
+    return error.offset if error.offset and error.lineno == 1 else len(inner) + 1
 
 
 def _check(node: ast.AST, names: Collection[str]) -> None:

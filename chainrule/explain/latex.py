@@ -23,8 +23,10 @@ INDICES = dict(
 )
 ACCURACY = 1e-7  # what rounding may add up to, of the gradient
 LEAST_DIGITS, MOST_DIGITS = 6, 17
+NAMED = {"\\": "backslash", "^": "asciicircum", "~": "asciitilde", "<": "less", ">": "greater"}
 SPECIAL = str.maketrans(
-    {**{sign: f"\\{sign}" for sign in "#$%&_{}"}, "\\": r"\backslash ", "^": r"\^{}", "~": r"\~{}"}
+    {sign: f"\\{sign}" for sign in "#$%&_{}"}
+    | {sign: rf"\text{name}{{}}" for sign, name in NAMED.items()}
 )
 
 
@@ -124,8 +126,17 @@ def labels(part: Part, say: Words) -> str:
 
 
 def words(text: str) -> str:
-    """Text inside a formula, with LaTeX's own signs escaped."""
-    return rf"\text{{{text.translate(SPECIAL)}}}" if text else ""
+    """Text inside a formula."""
+    return rf"\text{{{escaped(text)}}}" if text else ""
+
+
+def escaped(text: str) -> str:
+    r"""Text for LaTeX, whose own signs are no commands there.
+
+    >>> escaped("a_b & 5 %")
+    'a\\_b \\& 5 \\%'
+    """
+    return text.translate(SPECIAL)
 
 
 def whole(explanation: Explanation, derivative: str, say: Words, annotated: bool) -> list[str]:

@@ -190,8 +190,12 @@ def _of_value(
         return Symbol("u")
     if handed:
         return Symbol(handed, place.number)
-    affine = not is_curved(node) and _holds_product(node, names)
-    return Symbol("z" if affine else "u", place.number)
+    return Symbol("z" if is_affine(node, names) else "u", place.number)
+
+
+def is_affine(node: Node, names: Mapping[Node, Symbol]) -> bool:
+    """Whether the value is a product of letters and what is added to it."""
+    return not is_curved(node) and _holds_product(node, names)
 
 
 def _holds_product(node: Node, names: Mapping[Node, Symbol]) -> bool:

@@ -29,7 +29,7 @@ from chainrule.explain.formula import (
     product,
     total,
 )
-from chainrule.explain.letters import lettered
+from chainrule.explain.letters import is_affine, lettered
 from chainrule.explain.writing import latex, symbol
 from chainrule.grad.control import blank_input, copy_nodes
 from chainrule.grad.reverse import backward, one_like
@@ -96,7 +96,30 @@ class Problem:
         letters = [self.net.names[n] for n in values]
         letters += [self.net.names[n].adjoint for n in derived]
         found = {name_of(letter): letter for letter in letters}
-        return found | ({"Y": Symbol("Y")} if self.labels else {})
+        found |= {"Y": Symbol("Y")} if self.labels else {}
+        return found | {name: letter for name, letter in self.aliases.items() if name not in found}
+
+    @cached_property
+    def aliases(self) -> dict[str, Symbol]:
+        """z and its delta of layers with no activation, where z is what the layer hands on."""
+        found = {}
+        for node in self.values:
+            place, letter = self.net.places.get(node), self.net.names[node]
+            if place and place.number and letter.base in "ho" and is_affine(node, self.net.names):
+                z = Symbol("z", place.number)
+                found |= {name_of(z): letter, name_of(z.adjoint): letter.adjoint}
+        return found
+
+    @property
+    def outputs(self) -> list[str]:
+        """The names of the model's outputs."""
+        return [name_of(self.net.names[n]) for n in self.recorded.outputs if n in self.net.names]
+
+    @property
+    def targets(self) -> list[str]:
+        """The names of what the loss compares these with."""
+        floats = [n for n in self.recorded.targets if n not in self.labels]
+        return [*(name_of(self.net.names[n]) for n in floats), *(["Y"] if self.labels else [])]
 
     @property
     def labels(self) -> list[Node]:
@@ -162,6 +185,9 @@ class Problem:
         for node, value in flow.items():
             name = name_of(self.net.names[node].adjoint)
             names[name] = names[name] + value if node in self.net.twins else value
+        for alias, letter in self.aliases.items():
+            if name_of(letter) in names:
+                names.setdefault(alias, names[name_of(letter)])
         names["N"] = self.batch
         for node in self.labels:
             names["Y"] = np.eye(self.recorded.outputs[0].shape[-1])[values[node]]

@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.explain.edits import Edit, Place, edits, get
+from chainrule.data.batches import check_whole
+from chainrule.explain.edits import Edit, Place, edits, get, places, put
 from chainrule.explain.expression import NotDefined, evaluate, parsed
 from chainrule.explain.formula import MINUS, ONE, Number, Product
+from chainrule.explain.latex import words
 from chainrule.explain.points import Point, Problem, Slope
 from chainrule.explain.verdict import Verdict
 from chainrule.explain.writing import latex, symbol
@@ -53,9 +55,19 @@ def check_derivation(
     Wrong: the factor 2/N is missing.
     Right would be: 2 / N * (sum(o - y, axis=0))
     """
+    check_whole("seed", seed, 0)
     problems = [Problem(model, param, loss, x_shape, batch) for batch in BATCHES]
     first = problems[0]
     tree = parsed(expression, [*first.letters, "N"])
+    with np.errstate(all="ignore"):  # what is not finite is not the gradient, and is told as such
+        return _judged(tree, problems, param, expression, lang, seed)
+
+
+def _judged(
+    tree: ast.expr, problems: Sequence[Problem], param: str, expression: str, lang: str, seed: int
+) -> Verdict:
+    """The verdict on a parsed expression."""
+    first = problems[0]
     points = [problem.point(seed + i) for i in range(2) for problem in problems]
     fresh = [problem.point(seed + i) for i in range(2, 4) for problem in problems]
     findings = _findings(tree, first, points)
@@ -112,13 +124,13 @@ def _findings(tree: ast.expr, problem: Problem, points: Sequence[Point]) -> Iter
     slopes = {slope.name: slope for slope in problem.slopes}
     letters = list(problem.letters)
     near: Finding | None = None
-    for edit in edits(tree, list(slopes), letters):
+    for edit in edits(tree, list(slopes), letters, problem.outputs, problem.targets):
         ratio = _ratio(edit.after, points)
         if ratio is None:
             continue
         if ratio == ONE:
             yield _of_edit(edit, ratio, problem, slopes, points[0])
-        elif near is None and edit.change.kind not in ("sign", "sum", "extra_term"):
+        elif near is None and edit.change.kind not in ("sign", "extra_term"):
             near = _of_edit(edit, ratio, problem, slopes, points[0])
     if near is not None:
         yield near
@@ -129,7 +141,7 @@ def _ratio(tree: ast.expr, points: Sequence[Point]) -> Number | None:
     found: set[Number] = set()
     for point in points:
         value = _value(tree, point)
-        if value is None or value.squeeze().shape != point.gradient.squeeze().shape:
+        if value is None or not _fits(value.shape, point.gradient.shape):
             return None
         value = value.reshape(point.gradient.shape)
         size = float((value * value).sum())
@@ -163,10 +175,17 @@ def _value(tree: ast.expr, point: Point) -> np.ndarray | None:
 
 
 def _same(value: np.ndarray | None, other: np.ndarray) -> bool:
-    if value is None or np.squeeze(value).shape != np.squeeze(other).shape:
+    if value is None or not _fits(value.shape, np.shape(other)):
         return False
     gap = np.abs(np.squeeze(value) - np.squeeze(other))
     return bool(gap.max(initial=0.0) <= CLOSE * np.abs(other).max(initial=0.0))
+
+
+def _fits(shape: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether the shapes are alike but for axes of 1 that one of them lacks: a row is no column."""
+    if len(shape) == len(other):
+        return tuple(shape) == tuple(other)
+    return [n for n in shape if n != 1] == [n for n in other if n != 1]
 
 
 def _constant(tree: ast.expr, ratio: Number) -> Finding:
@@ -221,16 +240,15 @@ def _of_edit(
         at = _around(edit, slopes, point)
     where = ast.unparse(get(edit.before, at))
     before, after = (_slope_of(get(tree, at), slopes, point) for tree in (edit.before, edit.after))
-    factor = slopes[name].shown if name in slopes else _letter(name, problem, kind)
+    factor = slopes[name].shown if name in slopes else _shown(name, problem, kind)
     if after and kind in ("argument", "activation", "replaced"):
         kind = "activation" if before or kind == "activation" else "argument"
         factor = after.shown
-    elif kind == "argument":
+    elif kind == "argument" or (kind == "replaced" and old):
         kind, where = "replaced", old
     if dropped is not None:
         slope = _slope_of(dropped, slopes, point) if isinstance(dropped, ast.expr) else None
-        text = ast.unparse(dropped)
-        factor = slope.shown if slope else _letter(text, problem) or rf"\text{{{text}}}"
+        factor = slope.shown if slope else _shown(ast.unparse(dropped), problem)
     if kind == "sum":
         factor = r"\sum_{n}"
     kind = {"missing_matrix": "missing", "replaced_turned": "replaced"}.get(kind, kind)
@@ -254,21 +272,22 @@ def _slope_of(part: ast.expr, slopes: Mapping[str, Slope], point: Point) -> Slop
     return next((s for s in slopes.values() if _same(value, point.names[s.name])), None)
 
 
-def _letter(name: str, problem: Problem, kind: str = "") -> str:
-    """A name in LaTeX, transposed where that is what is needed; "" for what is no letter."""
-    letter = problem.letters.get(name.removesuffix(".T"))
-    turned = name.endswith(".T") or kind in ("missing_matrix", "replaced_turned")
-    return symbol(letter, transposed=turned) if letter else ""
+def _shown(text: str, problem: Problem, kind: str = "") -> str:
+    """A letter in LaTeX, transposed where that is what is needed; all else as it is typed."""
+    letter = problem.letters.get(text.removesuffix(".T"))
+    turned = text.endswith(".T") or kind in ("missing_matrix", "replaced_turned")
+    return symbol(letter, transposed=turned) if letter else words(text)
 
 
 def _mended(tree: ast.expr, slopes: Mapping[str, Slope]) -> str:
-    text = ast.unparse(tree)
-    for name, slope in slopes.items():
-        if name in text:
-            if not slope.text:
-                return ""
-            text = text.replace(name, f"({slope.text})")
-    return text
+    """The tree in Python, derivatives written out; "" where one of them cannot be."""
+    for at, part in list(places(tree)):
+        slope = slopes.get(part.id) if isinstance(part, ast.Name) else None
+        if slope and not slope.text:
+            return ""
+        if slope:
+            tree = put(tree, at, ast.parse(slope.text, mode="eval").body)
+    return ast.unparse(tree)
 
 
 def _confirmed(found: Finding, tree: ast.expr, points: Sequence[Point]) -> bool:

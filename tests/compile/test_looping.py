@@ -110,8 +110,18 @@ def test_carries_and_results_of_every_kind(way: str) -> None:
     np.testing.assert_array_equal(taken.rest[0], rests)
 
 
-@pytest.mark.parametrize("width", [3, 30_000])
+def test_a_carry_stays_where_it_is_from_call_to_call() -> None:
+    turns = Looping(lambda total, x: (total + x, cr.isfinite(x), x), carry=("total",), along=("x",))
+    total = Tensor(np.zeros((300, 200), np.float32))  # enough for threads to share
+    places = set()
+    for _ in range(3):
+        ((total,), _, _, _) = turns(total, np.float32([1, 2, 3]))
+        places.add(total.numpy().ctypes.data)
+    assert len(places) == 1 and total.numpy()[7, 7] == 18
+
+
 @pytest.mark.parametrize("last", [0, 1, 4, 5])
+@pytest.mark.parametrize("width", [3, 30_000])
 def test_a_turn_that_says_so_is_the_last(last: int, width: int) -> None:
     def step(c: Any, x: Any) -> tuple:
         return c + x, cr.sum(x) < 5.0 * width, cr.sum(c)

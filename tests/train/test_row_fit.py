@@ -239,7 +239,7 @@ def test_only_tables_with_many_rows_for_each_id_are_updated_by_rows() -> None:
     assert chosen(optim.RMSprop(), 200_000, 2000) and not chosen(optim.RMSprop(), 200_000, 2001)
     assert chosen(optim.Nadam(), 730_000, 1000) and not chosen(optim.Nadam(), 729_999, 1000)
     assert chosen(optim.SGD(0.1), 200_000, 9, 5) and not chosen(optim.SGD(0.1), 200_000, 9, 4)
-    assert chosen(optim.Adam(), 200_000, 9, 25) and not chosen(optim.Adam(), 200_000, 9, 24)
+    assert chosen(optim.Adam(), 200_000, 9, 10) and not chosen(optim.Adam(), 200_000, 9, 9)
 
 
 def test_an_optimiser_without_a_row_rule_says_so_once(always: Callable) -> None:
