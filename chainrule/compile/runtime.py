@@ -6,6 +6,7 @@ Read next: `platforms.py`.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import platform
@@ -149,11 +150,32 @@ def parts_of(text: str) -> list[str]:
 
 def _compiled(text: str) -> bytes:
     import llvmlite.binding as llvm
+    from llvmlite.binding import ffi
 
     made = machine()
     assert made is not None
     module = llvm.parse_assembly(text, llvm.create_context())  # a context is one thread's
-    return assembler(made).emit_object(module)
+    with ffi.OutputString() as error:
+        buffer = _emit()(assembler(made), module, 1, error)
+        if not buffer:
+            raise RuntimeError(str(error))
+    start, size = ffi.lib.LLVMPY_GetBufferStart(buffer), ffi.lib.LLVMPY_GetBufferSize(buffer)
+    try:
+        return ctypes.string_at(start, size)
+    finally:
+        ffi.lib.LLVMPY_DisposeMemoryBuffer(buffer)
+
+
+@cache
+def _emit() -> Any:
+    """What `TargetMachine.emit_object` calls, without the lock that llvmlite holds meanwhile: LLVM
+    needs none where each thread has its own context, module and target machine."""
+    from llvmlite.binding import ffi
+
+    locked = ffi.lib.LLVMPY_TargetMachineEmitToMemory
+    plain = ctypes.CDLL(ffi.lib._name).LLVMPY_TargetMachineEmitToMemory
+    plain.argtypes, plain.restype = locked.argtypes, locked.restype
+    return plain
 
 
 def recall(key: str) -> bool:
