@@ -28,6 +28,7 @@ APART = {
     "leaf": "it computes nothing",
     "control": "it holds functions of chainrule",
     "random": "its bits are Philox's, which PyTorch's generator does not make",
+    "put_parts": "it stores what an update has made, and no derivative is taken of it here",
 }
 
 
