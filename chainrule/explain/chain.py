@@ -18,20 +18,11 @@ from chainrule.core.recording import Recording, input_op
 from chainrule.core.tensor import Tensor
 from chainrule.explain.cut import Flow, Terms
 from chainrule.explain.explanation import Factor
+from chainrule.explain.letters import layer_numbers, of_parameter
+from chainrule.explain.writing import symbol
 from chainrule.grad.forward import forward
 
 Place = tuple[int, ...]
-LETTERS = {
-    "w": "w",
-    "kernel": "W",
-    "bias": "b",
-    "recurrent_kernel": "U",
-    "embeddings": "E",
-    "gamma": r"\gamma",
-    "beta": r"\beta",
-    "depthwise_kernel": "D",
-    "pointwise_kernel": "P",
-}
 LINEAR = ("add", "subtract", "contract", "negative", "cast", "refloat")
 
 
@@ -55,18 +46,11 @@ class Chains:
         subject = flow.subject
         self.outputs = {flow.wide.node(node) for node in subject.outputs}
         data = {flow.wide.node(node) for node in subject.data}
-        read: dict[Node, str] = {}
-        for node in flow.order:
-            for source in node.inputs:
-                leaf = source.op is input_op and source.dtype.kind == "f" and source not in data
-                if leaf and flow.wide.layer(node):
-                    read.setdefault(source, flow.wide.layer(node))
-        paths = dict.fromkeys(read.values())
-        self.numbers = {path: i for i, path in enumerate(paths, 1)}
-        holder, _, name = subject.path.rpartition("/")
-        letter = LETTERS.get(name, rf"\mathrm{{{name}}}".replace("_", r"\_"))
-        number = self.numbers.get(read.get(flow.parameter, holder))
-        self.symbol = letter if number is None else f"{letter}^{{({number})}}"
+        leaves = {n for n in flow.order if n.op is input_op and n.dtype.kind == "f"} - data
+        self.numbers = layer_numbers(flow.order, leaves, flow.wide.layer)
+        own = (flow.wide.layer(n) for n in flow.order if flow.parameter in n.inputs)
+        number = self.numbers.get(next(filter(None, own), subject.path.rpartition("/")[0]))
+        self.symbol = symbol(of_parameter(subject.path, number))
 
     def factors(self, terms: Terms, element: Place, entry: str) -> tuple[Factor, ...]:
         """The factors of the term at `element`; `entry` is the LaTeX of the parameter's entry."""

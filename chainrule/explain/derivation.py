@@ -4,66 +4,37 @@ The forward equations layer by layer, the derivative $\delta_v = \partial L / \p
 value from the loss back, and from these the gradient of every parameter, with shapes. Layers that
 repeat are written once. Nothing is computed and nothing is looked up: the equations are the
 recorded graph, and the derivatives are what reverse mode makes of it. Read next:
-`expression.py`.
+`folding.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from chainrule.core.node import Node
 from chainrule.explain.backward import Written, backward_pass
 from chainrule.explain.catalogue import Words
 from chainrule.explain.equations import passed, record_loss
-from chainrule.explain.formula import Apply, N, Symbol, Term
+from chainrule.explain.folding import (
+    VARIES,
+    Equation,
+    LayerPage,
+    Letter,
+    Raw,
+    Shape,
+    folded,
+    shape_of,
+)
+from chainrule.explain.formula import Apply, Symbol
 from chainrule.explain.latex import escaped
 from chainrule.explain.letters import Lettered, Place, lettered
 from chainrule.explain.page import Block, Page, Tex, heading, line
 from chainrule.explain.reading import Reader
 from chainrule.explain.subject import layers_of
 from chainrule.explain.views import Views
-from chainrule.explain.writing import latex, symbol
-
-Shape = tuple[int | str, ...]
-LONGEST_PERIOD, LEAST_TIMES = 8, 3  # of layers that repeat
-
-
-class Equation(NamedTuple):
-    """`left` = `right` in LaTeX, of `shape`, where "N" is the number of examples.
-
-    `kind` is "value", "delta" or "gradient".
-    """
-
-    kind: str
-    left: str
-    right: str
-    shape: Shape
-
-
-class Letter(NamedTuple):
-    """What a letter stands for: a parameter's path, "x", "y", or "c" for a constant."""
-
-    symbol: str
-    path: str
-    shape: Shape
-
-
-class LayerPage(NamedTuple):
-    """A layer: its letters, its equations, its part of the backward pass.
-
-    `numbers` are the layers that it stands for; where there are several, l is any of them.
-    `number` is None for the loss.
-    """
-
-    number: int | None
-    path: str
-    kind: str
-    numbers: tuple[int, ...]
-    letters: tuple[Letter, ...]
-    forward: tuple[Equation, ...]
-    backward: tuple[Equation, ...]
+from chainrule.explain.writing import latex
 
 
 @dataclass(frozen=True)
@@ -90,6 +61,8 @@ class Derivation(Views):
         blocks += heading(say("forward_pass"))
         for layer in self.layers:
             blocks.append(line(layer_title(layer, say), tone="title"))
+            if layer.varies:
+                blocks.append(line("  ", say("sizes_vary"), tone="quiet"))
             blocks += [_told(each) for each in layer.letters]
             blocks += [_line(each) for each in layer.forward]
         blocks += heading(say("backward_pass"))
@@ -102,8 +75,11 @@ class Derivation(Views):
     def to_latex(self, lang: str = "auto") -> str:
         """A paragraph and an `align*` of amsmath for each layer, forward and then back."""
         say = Words(self.lang if lang == "auto" else lang)
-        parts = [rf"\subsection*{{{say('forward_pass')}}}"]
-        parts += [_aligned(layer_title(each, say), each.forward) for each in self.layers]
+        title, loss = say("derivation_of", name=self.model), say("derivation_loss", name=self.loss)
+        parts = [rf"\section*{{{escaped(title)}}}", rf"\noindent {escaped(loss)}"]
+        parts += [rf"\noindent {_named(self.letters)}", rf"\subsection*{{{say('forward_pass')}}}"]
+        for each in self.layers:
+            parts += [_aligned(layer_title(each, say), each.forward, each.letters)]
         parts.append(rf"\subsection*{{{say('backward_pass')}}}")
         parts += [_aligned(layer_title(each, say), each.backward) for each in self.layers[::-1]]
         return "\n\n".join(part for part in parts if part)
@@ -135,17 +111,7 @@ def derivation(model: Any, loss: Any = None, x_shape: Any = None, lang: str = "a
         for n in (*recorded.inputs, *recorded.targets, *constants)
     ]
     raw = _raw(net, kinds, type(model).__name__)
-    return Derivation(model.name, recorded.name, tuple(letters), tuple(_folded(raw)), lang)
-
-
-class Raw(NamedTuple):
-    """A layer before it is written: l can still be its number or a letter."""
-
-    place: Place
-    kind: str
-    letters: list[tuple[Symbol, str, Shape]]
-    forward: list[Written]
-    backward: list[Written]
+    return Derivation(model.name, recorded.name, tuple(letters), tuple(folded(raw)), lang)
 
 
 def forward_pass(net: Lettered) -> list[Written]:
@@ -185,78 +151,7 @@ def _raw(net: Lettered, kinds: dict[str, str], model: str) -> list[Raw]:
             handed = each.kind == "delta" and each.left.layer != layer.place.number
             if kind == ("handed down" if handed else each.kind):
                 layer.backward.append(each)
-    return sorted(layers.values(), key=lambda raw: (raw.place.number is None, raw.place.number))
-
-
-def _folded(layers: Sequence[Raw]) -> list[LayerPage]:
-    """The layers written out, those that repeat as one group each."""
-    keys = [_key(layer) for layer in layers]
-    made: list[LayerPage] = []
-    at = 0
-    while at < len(layers):
-        period, times = _repeats(keys, at)
-        for i in range(at, at + period):
-            numbers = [layers[i + period * q].place.number for q in range(times)]
-            made.append(_written(layers[i], [n for n in numbers if n is not None]))
-        at += period * times
-    return made
-
-
-def _repeats(keys: Sequence[Any], at: int) -> tuple[int, int]:
-    """(how many layers from `at` on repeat, how many times): those that save the most."""
-    best = (1, 1)
-    for period in range(1, LONGEST_PERIOD + 1):
-        times = 1
-        while keys[at : at + period] == keys[at + period * times : at + period * (times + 1)]:
-            times += 1
-        if times >= LEAST_TIMES and period * (times - 1) > best[0] * (best[1] - 1):
-            best = (period, times)
-    return best
-
-
-def _key(layer: Raw) -> Any:
-    number = layer.place.number
-    if number is None:
-        return object()
-    write = _relative(number)
-    return (
-        layer.kind,
-        [(symbol(letter, write), shape) for letter, _, shape in layer.letters],
-        [_equation(each, write) for each in (*layer.forward, *layer.backward)],
-    )
-
-
-def _relative(number: int) -> Callable[[int], str]:
-    return lambda k: f"l{k - number:+d}" if k != number else "l"
-
-
-def _written(layer: Raw, numbers: list[int]) -> LayerPage:
-    write = _relative(numbers[0]) if len(numbers) > 1 else str
-    letters = [Letter(symbol(s, write), path, shape) for s, path, shape in layer.letters]
-    forward = [_equation(each, write) for each in layer.forward]
-    backward = [_equation(each, write) for each in layer.backward]
-    number, path = layer.place
-    return LayerPage(
-        number, path, layer.kind, tuple(numbers), tuple(letters), tuple(forward), tuple(backward)
-    )
-
-
-def _equation(each: Written, write: Callable[[int], str]) -> Equation:
-    left = symbol(each.left, write)
-    if each.kind == "delta":
-        left = symbol(each.left.adjoint, write)
-    elif each.kind == "gradient":
-        left = rf"\frac{{\partial L}}{{\partial {left}}}"
-    return Equation(each.kind, left, _right(each.right, write), shape_of(each.shape))
-
-
-def _right(term: Term, write: Callable[[int], str]) -> str:
-    return latex(term, write)
-
-
-def shape_of(shape: Sequence[int]) -> Shape:
-    """A shape with the number of examples as N."""
-    return tuple("N" if n == N else n for n in shape)
+    return sorted(layers.values(), key=lambda raw: (raw.place.number is None, raw.place.stretch))
 
 
 def shape_text(shape: Shape) -> str:
@@ -295,13 +190,23 @@ def _line(each: Equation) -> Any:
     return line("  ", Tex(f"{each.left} = {each.right}"), shape)
 
 
-def _aligned(title: str, equations: Sequence[Equation]) -> str:
+def _named(letters: Sequence[Letter]) -> str:
+    """What letters stand for, as text in LaTeX."""
+    told = [
+        rf"${each.symbol}$: ${_shape_latex(each.shape) or 1}$"
+        + rf" \texttt{{{escaped(each.path)}}}" * (each.path not in ("x", "y", "c"))
+        for each in letters
+    ]
+    return "; ".join(told)
+
+
+def _aligned(title: str, equations: Sequence[Equation], letters: Sequence[Letter] = ()) -> str:
     rows = [rf"  {each.left} &= {each.right} && {_shape_latex(each.shape)}" for each in equations]
     inside = " \\\\\n".join(rows)
     shown = escaped(title).replace("…", r"\ldots{}")
-    text = f"\\paragraph{{{shown}}}\n\\begin{{align*}}\n{inside}\n\\end{{align*}}"
+    text = f"\\paragraph{{{shown}}} {_named(letters)}\n\\begin{{align*}}\n{inside}\n\\end{{align*}}"
     return text if rows else ""
 
 
 def _shape_latex(shape: Shape) -> str:
-    return r" \times ".join(map(str, shape))
+    return r" \times ".join(map(str, shape)).replace(VARIES, r"\ldots")

@@ -35,6 +35,7 @@ from chainrule.train.objective import SPARSE
 STRAIGHT = ("add", "subtract", "negative", "multiply", "divide", "where", "cast", "refloat",
             "stop_gradient")  # fmt: skip
 LONGEST = 14  # nodes that are written out without a letter between
+SHORT = 8  # as many are written out in a loss, even where it reads them twice
 
 
 class Recorded(NamedTuple):
@@ -152,7 +153,7 @@ class Cut:
     """Chooses among `order` the nodes that get a letter.
 
     `live` are those that depend on what is differentiated; `ends` get a letter in any case;
-    `block` says to which layer a node belongs.
+    `block` says to which layer a node belongs, None for the loss.
     """
 
     order: Sequence[Node]
@@ -190,9 +191,14 @@ class Cut:
             return node in self.held
         users = self.users.get(node, set()) & self.live
         own = self.block(node)
-        if len(users) > 1 or any(self.block(user) != own for user in users) or size > LONGEST:
+        if any(self.block(user) != own for user in users) or size > LONGEST:
             return True
         if any(user.op.kind == "control" for user in users):
+            return True
+        bent_twice = is_curved(node) and any(map(is_curved, users))
+        if own is None and size <= SHORT and not bent_twice:
+            return False
+        if len(users) > 1:
             return True
         if any(u.op.kind == "contraction" for u in users):
             return node.op.kind in ("elementwise", "contraction")

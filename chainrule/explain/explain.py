@@ -30,6 +30,7 @@ from chainrule.explain.subject import (
     subject_of_loss,
     subject_of_model,
 )
+from chainrule.explain.writing import indexed
 
 FEW = 4  # as many features of an example are shown beside its part
 GATES = {"LSTMCell": ("i", "f", "c", "o"), "GRUCell": ("z", "r", "h")}
@@ -144,7 +145,7 @@ class _Entry:
         self.gradient = float(flow.gradient[index])
         self.chains = Chains(flow)
         places = ",".join(map(str, index))
-        self.symbol = f"{self.chains.symbol}_{{{places}}}" if places else self.chains.symbol
+        self.symbol = indexed(self.chains.symbol, places) if places else self.chains.symbol
         terms = flow.at_uses(index)
         wide = [t for t in terms if t.node.shape != ()]
         self.terms = wide if wide and flow.parameter.size > 1 else terms

@@ -14,6 +14,10 @@ from typing import Any, NamedTuple, TypeAlias
 N = 1009  # the batch size in what is recorded: a prime, so that 1 / N shows in a literal
 
 
+CONSTANT, LARGEST = r"\overline{#1}", r"\max_{k} \, #1"
+OVER_LAST = r"\sum_{k} \, #1"  # a sum over the last axis
+
+
 class Symbol(NamedTuple):
     r"""A letter of the page: $h^{(2)}$ is base h of layer 2; $c_{t-1}$ has the time -1.
 
@@ -117,7 +121,31 @@ def product(*terms: Term, over: Sequence[Term] = ()) -> Term:
             bottom.remove(factor)
     if number.value == 0:
         return Product(ZERO)
+    for whole in list(bottom):  # e^x over the sum of all e^x is known by a name
+        power = _inside(whole, OVER_LAST)
+        of = _inside(power, "e^{#1}")
+        if power in top and of is not None:
+            bottom.remove(whole)
+            top[top.index(power)] = Apply(r"\mathrm{softmax}(#1)", (_unshifted(of),))
     return _simple(Product(number, tuple(top), tuple(bottom)))
+
+
+def _inside(term: Term | None, template: str) -> Term | None:
+    """What the template is of, None for another one."""
+    return term.parts[0] if isinstance(term, Apply) and term.template == template else None
+
+
+def _unshifted(term: Term) -> Term:
+    """What a softmax is of, without the largest that is taken away from all."""
+    if not isinstance(term, Sum):
+        return term
+    return total(*(part for part in term.terms if not _is_largest(part)))
+
+
+def _is_largest(part: Product) -> bool:
+    """Whether it is a constant: the largest value along the last axis."""
+    held = part.top[0] if len(part.top) == 1 and not part.bottom else None
+    return _inside(_inside(held, CONSTANT), LARGEST) is not None
 
 
 def total(*terms: Term) -> Term:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from chainrule.explain.catalogue import Words
 from chainrule.explain.numerals import percent
 from chainrule.explain.report import named, shared_symbols
+from chainrule.explain.writing import indexed
 
 if TYPE_CHECKING:
     from chainrule.explain.explanation import Entry, Explanation, Part, Partition
@@ -151,5 +152,5 @@ def whole(explanation: Explanation, derivative: str, say: Words, annotated: bool
 def entry(each: Entry, symbol: str) -> str:
     """An entry and its gradient."""
     index = ",".join(str(i) for i in each.index)
-    of = rf"\frac{{\partial L}}{{\partial {symbol}_{{{index}}}}}"
+    of = rf"\frac{{\partial L}}{{\partial {indexed(symbol, index)}}}"
     return f"{of} &= {number(each.gradient, LEAST_DIGITS + 2)}"

@@ -7,10 +7,10 @@ activation z, and the rest u. Read next: `derivation.py`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from chainrule.core.node import Node
+from chainrule.core.node import Node, topological
 from chainrule.core.recording import input_op
 from chainrule.core.tensor import State
 from chainrule.explain.backward import Loop, depends_on
@@ -24,10 +24,14 @@ WORDS = {"kernel": "W", "bias": "b", "embeddings": "E", "gamma": r"\gamma", "bet
 
 
 class Place(NamedTuple):
-    """A layer of the page: its number and its path; None and "" for the loss."""
+    """A layer of the page: its number and its path; None and "" for the loss.
+
+    A layer that is used again after others has another `stretch` of the page.
+    """
 
     number: int | None
     path: str
+    stretch: int = 0
 
 
 class Lettered(NamedTuple):
@@ -58,22 +62,23 @@ def lettered(model: Any, recorded: Recorded) -> Lettered:
     wanted = depends_on(order, parameters)
     path_of = _paths(recorded, order)
     ends = {recorded.loss, *recorded.outputs}
+    names = _leaves(recorded)
+    leaves = {n for n in order if n.op is input_op and n.dtype.kind == "f" and n not in names}
+    numbers = layer_numbers(topological([recorded.loss]), leaves, path_of.__getitem__)
+    block = _places([n for n in order if n.inputs], numbers, path_of)
     named = Cut(order, live, ends, path_of.__getitem__).named()
     again = twins(order, named)
     named = [n for n in order if n in set(named) - set(again)]
-    places = _places(named, path_of)
-    first = _first_readers(order, [*known, *_noise(order, live)], path_of)
-    by_path = {place.path: place for place in reversed(places.values())}
-    names = _leaves(recorded)
+    places = {node: block[node] for node in named}
+    first = _first_readers(order, [*known, *_noise(order, live)])
     for node, path in known.items():
-        place = by_path.get(first[node] or "")
-        names[node] = _of_parameter(path, place.number if place else None)
-        places[node] = place or Place(None, "")
+        names[node] = of_parameter(path, numbers.get(path_of[first[node]] or ""))
+        places[node] = block[first[node]]
     names |= dict.fromkeys(_constants(order, names), Symbol("c"))
     for node in _noise(order, live):
-        place = by_path.get(first[node] or "", Place(None, ""))
-        names[node], places[node] = Symbol("m", place.number), place
-    users = _outside_users(order, places, path_of)
+        places[node] = block[first[node]]
+        names[node] = Symbol("m", places[node].number)
+    users = _outside_users(order, set(named), block)
     looping = {path_of[n] for n in order if n.op.name == "scan"}
     for node in named:
         handed = ("H" if path_of[node] in looping else "h") if node in users else ""
@@ -97,31 +102,47 @@ def _paths(recorded: Recorded, order: Sequence[Node]) -> dict[Node, str | None]:
     return found
 
 
-def _places(named: Sequence[Node], path_of: Mapping[Node, str | None]) -> dict[Node, Place]:
-    """Layers are numbered as their values appear; another path begins another layer."""
+def layer_numbers(
+    order: Iterable[Node], leaves: Container[Node], path_of: Callable[[Node], str | None]
+) -> dict[str, int]:
+    """The layers by number: in the order in which they are the first to read one of `leaves`."""
+    read: dict[Node, str] = {}
+    for node in order:
+        path = path_of(node)
+        for source in node.inputs:
+            if path and source in leaves:
+                read.setdefault(source, path)
+    return {path: i for i, path in enumerate(dict.fromkeys(read.values()), 1)}
+
+
+def _places(
+    order: Sequence[Node], numbers: Mapping[str, int], path_of: Mapping[Node, str | None]
+) -> dict[Node, Place]:
+    """Where each node belongs: what no layer with parameters made, to the last one it reads."""
     places: dict[Node, Place] = {}
-    number, before = 0, object()
-    for node in named:
+    last = Place(0, "", 0)
+    for node in order:
         path = path_of[node]
         if path is LOSS:
             places[node] = Place(None, "")
-            continue
-        number += path != before
-        before = path
-        places[node] = Place(number, path)
+        elif path in numbers:
+            if path != last.path:
+                last = Place(numbers[path], path, last.stretch + 1)
+            places[node] = last
+        else:
+            read = [places[source] for source in node.inputs if source in places]
+            places[node] = max(read, key=lambda place: place.stretch, default=Place(0, path))
     return places
 
 
-def _first_readers(
-    order: Sequence[Node], leaves: Iterable[Node], path_of: Mapping[Node, str | None]
-) -> dict[Node, str | None]:
-    found: dict[Node, str | None] = {}
+def _first_readers(order: Sequence[Node], leaves: Iterable[Node]) -> dict[Node, Node]:
+    found: dict[Node, Node] = {}
     asked = set(leaves)
     for node in order:
         for source in node.inputs:
             if source in asked:
-                found.setdefault(source, path_of[node])
-    return {**dict.fromkeys(asked, None), **found}
+                found.setdefault(source, node)
+    return found
 
 
 def _noise(order: Sequence[Node], live: set[Node]) -> list[Node]:
@@ -145,10 +166,10 @@ def _constants(order: Sequence[Node], names: Mapping[Node, Symbol]) -> list[Node
     return [n for n in leaves if n.dtype.name != "uint32"]
 
 
-def _of_parameter(path: str, layer: int | None) -> Symbol:
+def of_parameter(path: str, layer: int | None) -> Symbol:
     """What a parameter is called on the page.
 
-    >>> _of_parameter("dense/kernel", 2), _of_parameter("attention/query_kernel", 1).sub
+    >>> of_parameter("dense/kernel", 2), of_parameter("attention/query_kernel", 1).sub
     (Symbol(base='W', layer=2, sub='', time=None, delta=False), 'query')
     """
     name = path.rpartition("/")[2]
@@ -163,15 +184,15 @@ def _of_parameter(path: str, layer: int | None) -> Symbol:
 
 
 def _outside_users(
-    order: Sequence[Node], places: Mapping[Node, Place], path_of: Mapping[Node, str | None]
+    order: Sequence[Node], named: set[Node], block: Mapping[Node, Place]
 ) -> set[Node]:
     """The values that another layer reads."""
     found = set()
     for node in order:
         for source in node.inputs:
             value = passed(source)
-            for each in {value, source} & set(places):
-                if path_of[node] != path_of[each]:
+            for each in {value, source} & named:
+                if block[node] != block[each]:
                     found.add(each)
     return found
 

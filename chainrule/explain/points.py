@@ -102,13 +102,15 @@ class Problem:
     @cached_property
     def aliases(self) -> dict[str, Symbol]:
         """z and its delta of layers with no activation, where z is what the layer hands on."""
-        found = {}
+        linear: dict[int, list[Symbol]] = {}
         for node in self.values:
             place, letter = self.net.places.get(node), self.net.names[node]
             if place and place.number and letter.base in "ho" and is_affine(node, self.net.names):
-                z = Symbol("z", place.number)
-                found |= {name_of(z): letter, name_of(z.adjoint): letter.adjoint}
-        return found
+                linear.setdefault(place.number, []).append(letter)
+        pairs = [(Symbol("z", n), each[0]) for n, each in linear.items() if len(each) == 1]
+        return {name_of(z): letter for z, letter in pairs} | {
+            name_of(z.adjoint): letter.adjoint for z, letter in pairs
+        }
 
     @property
     def outputs(self) -> list[str]:
@@ -172,7 +174,7 @@ class Problem:
         return {
             rf"{symbol(self.net.names[u])} \to {symbol(self.net.names[v])}": (v, u)
             for u, nodes in readers.items()
-            for v in (nodes if len(nodes) > 1 and self.net.places[u].number else ())
+            for v in (nodes if len(nodes) > 1 and self.net.places[u].number is not None else ())
         }
 
     def point(self, seed: int) -> Point:

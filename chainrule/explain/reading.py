@@ -13,6 +13,7 @@ from typing import Any
 from chainrule.core.node import Node
 from chainrule.explain.formula import (
     MINUS,
+    ZERO,
     Apply,
     N,
     Number,
@@ -25,6 +26,8 @@ from chainrule.explain.formula import (
     total,
 )
 from chainrule.ops.linear import letters
+
+LESS = "#1 < #2"
 
 
 class Reader:
@@ -127,8 +130,13 @@ def _cast(read: Reader, node: Node) -> Term:
 
 
 def _where(read: Reader, node: Node) -> Term:
-    """Both choices, each times 1 where it is taken and 0 elsewhere."""
+    """Both choices, each times 1 where it is taken and 0 elsewhere; 1, -1 and 0 are a sign."""
     condition, yes, no = (read(source) for source in node.inputs)
+    if isinstance(condition, Apply) and condition.template == LESS:
+        zero, x = condition.parts
+        below = product(Product(MINUS), Apply("[#1]", (Apply(LESS, (x, zero)),)))
+        if (zero, yes, no) == (Product(ZERO), Product(), below):
+            return Apply(r"\mathrm{sign}(#1)", (x,))
     left = Apply("[#1]", (Apply(r"\neg #1", (condition,)),))
     return total(product(yes, Apply("[#1]", (condition,))), product(no, left))
 

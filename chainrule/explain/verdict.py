@@ -20,12 +20,12 @@ class Verdict(Views):
     forgotten) or "extra_term"; "argument" (a letter in place of another, such as the derivative of
     an activation at the wrong one); "activation" (the derivative of another activation);
     "transpose", "order" or "product" (* for @, or the other way); "sum" (over the examples);
-    "replaced" (by another letter); or "unknown". `factor` is what should stand there, or is
-    missing or too much, in LaTeX; `where` is the part of the expression that is wrong, and
-    `mended` the expression put right, "" where it needs more than a student's names. `also` is a
-    further constant factor that is missing. `needed` is the gradient's shape; of what is unknown,
-    `came` is the expression's, None where it has no value, and `entry` the first entry that
-    differs: (index, value, gradient).
+    "replaced" (by another letter or expression); or "unknown". `factor` is what should stand
+    there, or is missing or too much, in LaTeX; `where` is the part of the expression that is
+    wrong, and `mended` the expression put right, "" where it needs more than a student's names.
+    `also` is a further constant factor that is missing. `needed` is the gradient's shape; of what
+    is unknown, `came` is the expression's, None where it has no value, and `entry` the first entry
+    that differs: (index, value, gradient).
     """
 
     parameter: str

@@ -166,6 +166,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "layers l = {numbers}: {n} alike ({kind})",
         "第 l 层，l = {numbers}：{n} 层相同（{kind}）",
     ),
+    "sizes_vary": ("… stands for a size that varies with l", "… 表示随 l 变化的大小"),
     # what a student's expression is
     "student_right": ("Right.", "正确。"),
     "student_sign": ("Wrong: the sign of {where}.", "错误：{where} 的符号反了。"),

@@ -171,6 +171,16 @@ def symbol(each: Symbol, layer: Layers = str, index: str = "", transposed: bool 
     return base + (f"^{{{upper}}}" if upper else "") + (f"_{{{lower}}}" if lower else "")
 
 
+def indexed(letter: str, index: str) -> str:
+    r"""One entry of a letter in LaTeX: its index stands behind what is below it already.
+
+    >>> indexed("b^{(1)}", "0"), indexed(r"W_{\mathrm{query}}", "0,1")
+    ('b^{(1)}_{0}', 'W_{\\mathrm{query},0,1}')
+    """
+    below = re.fullmatch(r"(.*_\{(?:[^{}]|\{[^{}]*\})*)\}", letter)
+    return f"{below[1]},{index}}}" if below else f"{letter}_{{{index}}}"
+
+
 def _word(text: str) -> str:
     return rf"\mathrm{{{text}}}" if re.fullmatch(r"[a-zA-Z]{2,}", text) else text
 

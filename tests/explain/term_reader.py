@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.explain.expression import softmax
 from chainrule.explain.formula import Apply, N, Number, Product, Sum, Symbol, Term
 from chainrule.explain.reading import axis_letter
 
@@ -36,6 +37,8 @@ TEMPLATES: dict[str, Callable[..., Any]] = {
     r"#1 \, #2": np.matmul,
     r"#1^{\top} \, #2": lambda x, z: x.T @ z,
     r"#1 \, #2^{\top}": lambda x, z: x @ z.T,
+    r"\mathrm{sign}(#1)": np.sign,
+    r"\mathrm{softmax}(#1)": softmax,
     "#1 < #2": np.less,
     "#1 = #2": np.equal,
     "#1 > #2": np.greater,

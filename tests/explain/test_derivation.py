@@ -252,7 +252,7 @@ class Either(cr.Model):
 
 def test_condition_is_written_by_its_whole_derivative():
     text = derivation(Either(), "mse", (3,)).to_text()
-    assert "δ⁽¹⁾ₕ = δₒ ∂o/∂h⁽¹⁾" in text
+    assert "δ⁽¹⁾ = δₒ ∂o/∂z⁽¹⁾" in text
 
 
 def test_several_outputs_have_a_letter_each_and_one_loss():
@@ -282,6 +282,87 @@ def test_net_of_50_blocks_stays_within_two_screens_and_says_what_it_folds(block)
     made = derivation(net, loss, (4,), lang="en")
     assert "50 alike" in made.to_text() and len(made.to_text().splitlines()) <= 100
     assert len({n for layer in made.layers for n in layer.numbers}) >= 52
+
+
+def test_layers_that_differ_in_width_alone_are_folded_and_it_says_so():
+    net = cr.Sequential([*(nn.Dense(4 + i, "tanh") for i in range(49)), nn.Dense(1)])
+    made = derivation(net, "mse", (4,), lang="en")
+    text = made.to_text()
+    assert "48 alike" in text and len(text.splitlines()) < 50
+    assert "… stands for a size" in text and "W⁽ˡ⁾ : (…, …)" in text and "W⁽⁵⁰⁾ : (52, 1)" in text
+    assert Derivation.from_json(made.to_json()) == made
+
+
+NUMBERED = {
+    "norm": (
+        lambda: [nn.Dense(4), nn.BatchNormalization(), nn.Activation("relu"), nn.Dense(1)],
+        (3,),
+    ),
+    "convolution": (
+        lambda: [nn.Conv2D(2, 3), nn.MaxPooling2D(2), nn.Flatten(), nn.Dense(1)],
+        (8, 8, 1),
+    ),
+    "attention": (lambda: [nn.MultiHeadAttention(2, 3), nn.Flatten(), nn.Dense(1)], (4, 6)),
+    "two ways": (lambda: [nn.Bidirectional(nn.GRU(2)), nn.Dense(1)], (3, 2)),
+    "residual": (lambda: [nn.Dense(3), nn.Residual([nn.Dense(3, "relu")]), nn.Dense(1)], (2,)),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERED)
+def test_parameter_has_the_same_symbol_in_a_derivation_as_in_an_explanation(name):
+    layers, examples = NUMBERED[name]
+    net = cr.Sequential(layers(), seed=0)
+    net.compile("sgd", "mse")
+    x, y = np.ones((2, *examples), np.float32), np.zeros((2, 1), np.float32)
+    net.predict(x)
+    made = derivation(net, "mse", examples)
+    symbols = {each.path: each.symbol for layer in made.layers for each in layer.letters}
+    explained = {path: cr.explain(net, x, y, path, check="none").symbol for path in symbols}
+    assert explained == symbols and set(symbols) == set(net.named_parameters())
+
+
+def test_layer_that_is_used_again_after_another_keeps_its_number():
+    class Again(cr.Model):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Dense(3, "tanh"), nn.Dense(3, "tanh")
+
+        def call(self, x):
+            return self.a(self.b(self.a(x)))
+
+    made = derivation(Again(), "mse", (3,))
+    assert [layer.number for layer in made.layers] == [1, 2, 1, None]
+    held, open_ = worked_out(Again(), "mse", (3,))
+    assert not open_ and "delta_W1" in held
+
+
+def test_cross_entropy_and_absolute_error_hand_back_what_a_textbook_says():
+    loss = nn.losses.CategoricalCrossentropy(from_logits=True)
+    text = derivation(cr.Sequential([nn.Dense(3)]), loss, (2,)).to_text()
+    assert "δₒ = 1/N (Σₖ y) ⊙ softmax(o) - 1/N y" in text
+    text = derivation(cr.Sequential([nn.Dense(1)]), "mae", (2,)).to_text()
+    assert "δₒ = 1/N sign(o - y)" in text
+
+
+def test_latex_escapes_the_names_of_layers_and_says_what_the_letters_are():
+    class Odd(cr.Model):
+        def __init__(self):
+            super().__init__()
+            setattr(self, "a_b%$#\\{}~^&", nn.Dense(1))
+
+        def call(self, x):
+            return getattr(self, "a_b%$#\\{}~^&")(x)
+
+    text = derivation(Odd(), "mse", (2,), lang="en").to_latex()
+    escaped = r"a\_b\%\$\#\textbackslash{}\{\}\textasciitilde{}\textasciicircum{}\&"
+    assert rf"\paragraph{{layer 1: {escaped} (Dense)}}" in text
+    assert rf"$W^{{(1)}}$: $2 \times 1$ \texttt{{{escaped}/kernel}}" in text
+    assert text.startswith(r"\section*{The backward pass of odd}")
+
+
+def test_derivation_of_what_is_no_model_is_refused():
+    with pytest.raises(ArgumentError, match="of a model or a layer, got int"):
+        derivation(3, "mse", (2,))
 
 
 def test_derivation_computes_nothing_and_changes_nothing():

@@ -49,6 +49,12 @@ def test_nothing_but_arithmetic_gets_past_the_reader(text):
         parsed(text, NAMES)
 
 
+@pytest.mark.parametrize(("text", "column"), [("x.T @", 6), ("x @ ) + 1", 5)])
+def test_broken_syntax_is_told_with_a_column_counted_from_1(text, column):
+    with pytest.raises(ArgumentError, match=f"not an expression: .* column {column}\n"):
+        parsed(text, NAMES)
+
+
 @pytest.mark.parametrize(("text", "column"), [("x + W1.dtype", 5), ("x @ (x & x)", 6)])
 def test_refusal_says_what_and_at_which_column(text, column):
     with pytest.raises(ArgumentError, match=f"not allowed in an expression: .* column {column}"):

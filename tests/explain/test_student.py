@@ -4,7 +4,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.core.errors import UnknownNameError
+from chainrule.core.errors import ArgumentError, UnknownNameError
 from chainrule.explain.student import Verdict, check_derivation
 
 DELTA = "2 / N * (o - y) * o * (1 - o)"  # of the output before its sigmoid
@@ -120,10 +120,10 @@ def test_second_mistake_is_told_beside_the_first(net):
 @pytest.mark.parametrize(
     ("text", "verdict", "factor"),
     [
-        ("x.T @ ((G @ W4.T * (h2 > 0) @ W2.T + G @ W4.T) * (1 - h1**2))", "right", ""),
-        ("x.T @ ((G @ W4.T * (h2 > 0) @ W2.T) * (1 - h1**2))", "missing_term", "h^{(3)}"),
-        ("x.T @ (G @ W4.T * (1 - h1**2))", "missing_term", "z^{(2)}"),
-        ("x.T @ ((G @ W4.T * (h2 > 0) @ W2.T - G @ W4.T) * (1 - h1**2))", "sign", ""),
+        ("x.T @ ((G @ W3.T * (u2 > 0) @ W2.T + G @ W3.T) * (1 - h1**2))", "right", ""),
+        ("x.T @ ((G @ W3.T * (u2 > 0) @ W2.T) * (1 - h1**2))", "missing_term", "h^{(2)}"),
+        ("x.T @ (G @ W3.T * (1 - h1**2))", "missing_term", "z^{(2)}"),
+        ("x.T @ ((G @ W3.T * (u2 > 0) @ W2.T - G @ W3.T) * (1 - h1**2))", "sign", ""),
     ],
 )
 def test_forgotten_path_past_a_layer_is_named(text, verdict, factor):
@@ -146,6 +146,94 @@ def test_labels_are_rows_of_zeros_and_ones_to_a_student(text, verdict):
     loss = nn.losses.SparseCategoricalCrossentropy(from_logits=True)
     net = compiled([nn.Dense(3, "tanh"), nn.Dense(3)], loss)
     assert check_derivation(net, "dense_1/kernel", text, x_shape=(2,)).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("layers", "loss", "text", "factor", "mended"),
+    [
+        (3, "sparse_categorical_crossentropy", "x.T @ (o - Y) / N", "softmax(o)", "softmax(o) - Y"),
+        (3, "sparse_categorical_crossentropy", "x.T @ softmax(o) / N", "softmax(o) - Y", ""),
+        (1, "binary_crossentropy", "x.T @ (o - y) / N", "sigmoid(o)", "sigmoid(o) - y"),
+        (1, "mae", "x.T @ (o - y) / N", "sign(o - y)", ""),
+        (1, "mse", "2 / N * x.T @ (o - y)**2", "o - y", ""),
+    ],
+)
+def test_what_the_loss_does_to_the_output_is_named_where_it_is_forgotten(
+    layers, loss, text, factor, mended
+):
+    net = compiled([nn.Dense(layers)], loss)
+    found = check_derivation(net, "dense/kernel", text, x_shape=(2,), lang="en")
+    assert (found.verdict, found.factor) == ("replaced", rf"\text{{{factor}}}")
+    assert (mended or factor) in found.mended
+    assert check_derivation(net, "dense/kernel", found.mended, x_shape=(2,)).right
+
+
+def test_two_letters_that_changed_places_are_named():
+    net = compiled([nn.Dense(3, "tanh"), nn.Dense(3, "tanh"), nn.Dense(1)], "mse")
+    text = "x.T @ ((delta3 @ W2.T * (1 - h2**2)) @ W3.T * (1 - h1**2))"
+    found = check_derivation(net, "dense/kernel", text, x_shape=(2,), lang="en")
+    assert (found.verdict, found.where, found.factor) == ("replaced", "W2", "W^{(3)}")
+    assert check_derivation(net, "dense/kernel", found.mended, x_shape=(2,)).right
+
+
+def test_factor_of_one_term_alone_is_named():
+    layers = [nn.Dense(2, kernel_regularizer=nn.regularizers.L2(0.01)), nn.Dense(1)]
+    net = compiled(layers, "mse")
+    text = "x.T @ (2 / N * (o - y) @ W2.T) + 0.01 * W1"
+    found = check_derivation(net, "dense/kernel", text, x_shape=(2,), lang="en")
+    assert found.message.startswith("Wrong: the factor 2 is missing.")
+    assert check_derivation(net, "dense/kernel", found.mended, x_shape=(2,)).right
+
+
+def test_forgotten_difference_is_named_with_a_line_that_is_right(net):
+    text = "2 / N * h1.T @ (o * (1 - o))"
+    found = check_derivation(net, "dense_1/kernel", text, x_shape=(2,), lang="en")
+    assert (found.verdict, found.factor) == ("missing", r"\text{o - y}")
+    assert check_derivation(net, "dense_1/kernel", found.mended, x_shape=(2,)).right
+
+
+def test_row_is_no_column():
+    net = compiled([nn.Dense(1)], "mse")
+    found = check_derivation(net, "dense/kernel", "2 / N * (o - y).T @ x", x_shape=(2,))
+    assert found.verdict == "transpose"
+    assert check_derivation(net, "dense/kernel", found.mended, x_shape=(2,)).right
+
+
+def test_sum_over_the_examples_is_told_beside_a_constant():
+    net = compiled([nn.Dense(1)], "mse")
+    found = check_derivation(net, "dense/bias", "2 * (o - y)", x_shape=(2,))
+    assert (found.verdict, found.also) == ("sum", r"\frac{1}{N}")
+
+
+@pytest.mark.parametrize(
+    "text", ["x.T @ delta1", "x.T @ (delta2 @ W2.T)", "x.T @ ((z2-y)/N @ W2.T)"]
+)
+def test_layer_without_activation_has_its_z_and_delta(text):
+    net = compiled([nn.Dense(3), nn.Dense(2)], "mse")
+    assert check_derivation(net, "dense/kernel", text, x_shape=(2,)).right
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "text", ["x.T @ (delta2 @ W2.T)", "2 / 0", "x.T @ (delta1 / (x[:, :1] * 0))"]
+)
+def test_judging_a_relu_layer_or_a_division_by_zero_warns_of_nothing(text):
+    net = compiled([nn.Dense(3, "relu"), nn.Dense(1)], "mse")
+    assert not check_derivation(net, "dense/kernel", text, x_shape=(2,)).right
+
+
+def test_derivative_of_relu_is_put_for_all_of_what_stood_there():
+    net = compiled([nn.Dense(3, "relu"), nn.Dense(1)], "mse")
+    text = "x.T @ (delta2 @ W2.T * np.maximum(z1, 0))"
+    found = check_derivation(net, "dense/kernel", text, x_shape=(2,))
+    assert found.where == "np.maximum(z1, 0)"
+    assert found.mended == "x.T @ (delta2 @ W2.T * (0 < h1))"
+
+
+@pytest.mark.parametrize("seed", ["a", -1, 0.5])
+def test_seed_that_is_no_whole_number_is_refused(net, seed):
+    with pytest.raises(ArgumentError, match="seed must be an integer"):
+        check_derivation(net, "dense/kernel", "x", x_shape=(2,), seed=seed)
 
 
 def test_layers_that_loop_are_judged_by_what_stands_around_them():
